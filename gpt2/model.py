@@ -1,0 +1,203 @@
+"""GPT-2 (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners"), read from top to bottom.
+
+    tokens ── wte ──┐
+                    +──► [ block ] x n_layer ──► ln_f ──► lm_head ──► logits
+    positions ─ wpe ┘
+                          block:  x ──► ln_1 ─► attention ─► + ──► ln_2 ─► MLP ─► + ──►
+                                  └──────────────────────────┘ └──────────────────┘
+
+Shapes in comments: B messages in a batch, T tokens in a message, C = n_embd, H = n_head heads of D = C / H
+dimensions, V = vocab_size, S keys that a query may look at, P virtual positions.
+
+Two seams let fine-tuning methods add virtual positions without changing this file; both are empty (None) by
+default. ``model.prompt`` returns vectors (P, C) placed before the token embeddings. ``block.attn.prefix`` returns
+keys and values, each (H, P, D), that every token may attend to, and has an attribute ``length`` = P. Either may
+lead with a batch dimension, for a different prompt per message. Text positions then start at P, and the model
+still returns one row per real token.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt2.config import GPT2Config
+from gpt2.errors import InputError
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √D) V with a causal mask, as the formula is written (Vaswani et al., 2017).
+
+    For reading, and for the tests: the model calls PyTorch's fused kernel, which computes the same thing without
+    ever storing the (T, S) matrix of weights. q (B, H, T, D); k, v (B, H, S, D) -> (B, H, T, D). The T queries are
+    the last T of the S positions.
+    """
+    T, S = q.size(-2), k.size(-2)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
+    scores = scores.masked_fill(~causal_mask(T, S, q.device), float("-inf"))  # no looking ahead
+    return torch.softmax(scores, dim=-1) @ v  # each row of weights sums to 1
+
+
+def causal_mask(T: int, S: int, device: torch.device) -> Tensor:
+    """(T, S) booleans: may query t, which stands at position S - T + t, look at key s? Only when s is not later."""
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(diagonal=S - T)
+
+
+class LayerCache:
+    """Keys and values that one attention layer has already computed, kept in buffers allocated once."""
+
+    def __init__(self, capacity: int):
+        self.capacity, self.length = capacity, 0
+        self.k = self.v = None  # (B, H, capacity, D), allocated at the first append
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, H, T, D) after what is there; return all of it, (B, H, length, D) each."""
+        B, H, T, D = k.shape
+        if self.k is None:
+            self.k, self.v = k.new_empty(B, H, self.capacity, D), v.new_empty(B, H, self.capacity, D)
+        start, self.length = self.length, self.length + T
+        self.k[:, :, start : self.length] = k
+        self.v[:, :, start : self.length] = v
+        return self.k[:, :, : self.length], self.v[:, :, : self.length]
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention: every token gathers from itself and the tokens before it."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        C = config.n_embd
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.q_proj = nn.Linear(C, C)  # what am I looking for?
+        self.k_proj = nn.Linear(C, C)  # what do I contain?
+        self.v_proj = nn.Linear(C, C)  # what do I pass on?
+        self.out_proj = nn.Linear(C, C)
+        self.register_module("prefix", None)  # seam, see the top of the file
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        return x.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
+
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        B, T, C = x.shape
+        q = self.split_heads(self.q_proj(x))
+        k = self.split_heads(self.k_proj(x))
+        v = self.split_heads(self.v_proj(x))
+        if self.prefix is not None and (cache is None or cache.length == 0):
+            prefix_k, prefix_v = self.prefix()  # (H, P, D) or (B, H, P, D) each
+            k = torch.cat([prefix_k.expand(B, -1, -1, -1), k], dim=2)  # the prefix stands before every token
+            v = torch.cat([prefix_v.expand(B, -1, -1, -1), v], dim=2)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        S = k.size(2)
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if S == T or T == 1 else causal_mask(T, S, x.device),
+            is_causal=S == T,  # the common case, for which the kernel needs no mask
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (B, H, T, D)
+        y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
+        return self.out_proj(y)
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between: every token thinks for itself, in 4 C dimensions."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.fc_in = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.act = nn.GELU(approximate="tanh")  # the approximation that GPT-2 was trained with
+        self.fc_out = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc_out(self.act(self.fc_in(x)))
+
+
+class Block(nn.Module):
+    """Attention, then MLP; each reads a normalised copy of the residual stream and adds its result to it."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = MLP(config)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        x = x + self.drop(self.attn(self.ln_1(x), cache))
+        return x + self.drop(self.mlp(self.ln_2(x)))
+
+
+class GPT2(nn.Module):
+    """The whole model. ``model(tokens)``: (B, T) int64 -> logits (B, T, V)."""
+
+    def __init__(self, config: GPT2Config):
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # what the token is
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd)  # where it stands
+        self.drop = nn.Dropout(config.dropout)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.wte.weight  # tied: one matrix reads tokens in and scores them on the way out
+        self.register_module("prompt", None)  # seam, see the top of the file
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Random start as in GPT-2: normal with std 0.02; what is added to the stream is scaled by 1/√(2 n_layer)."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 2:
+                into_stream = name.endswith(("out_proj.weight", "fc_out.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layer) if into_stream else 0.02)
+            else:
+                parameter.fill_(1.0)  # norm gains
+
+    def new_cache(self) -> list[LayerCache]:
+        """An empty key/value cache for one batch of generation: pass it to every call."""
+        return [LayerCache(self.config.n_positions) for _ in self.h]
+
+    def virtual_positions(self) -> int:
+        """Positions taken by prompt and prefix; the text has n_positions minus this many left."""
+        prompt = 0 if self.prompt is None else self.prompt().size(-2)
+        return prompt + self.prefix_positions()
+
+    def prefix_positions(self) -> int:
+        return max((block.attn.prefix.length for block in self.h if block.attn.prefix is not None), default=0)
+
+    def embed(self, tokens: Tensor, past: int = 0) -> Tensor:
+        """(B, T) tokens -> (B, T, C), or (B, P + T, C) with a prompt; ``past`` positions are in the cache already."""
+        x = self.wte(tokens)  # (B, T, C)
+        if past == 0:
+            past = self.prefix_positions()
+            if self.prompt is not None:
+                x = torch.cat([self.prompt().expand(len(tokens), -1, -1), x], dim=1)  # (B, P + T, C)
+        end = past + x.size(1)
+        if end > self.config.n_positions:
+            raise InputError(
+                f"{end} positions are more than this model's context of {self.config.n_positions}; shorten the text"
+            )
+        return self.drop(x + self.wpe(torch.arange(past, end, device=tokens.device)))
+
+    def hidden_states(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+        """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one row per real token."""
+        T = tokens.size(1)
+        x = self.embed(tokens, past=cache[0].length if cache else 0)
+        for i, block in enumerate(self.h):
+            x = block(x, cache[i] if cache else None)
+        return self.ln_f(x[:, -T:])  # the rows of a prompt have done their work
+
+    def forward(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+        """(B, T) int64 -> logits (B, T, V).
+
+        With a ``cache`` (from ``new_cache``), ``tokens`` are only the new ones, and they attend to all earlier calls.
+        Raises InputError when the text is longer than the context.
+        """
+        return self.lm_head(self.hidden_states(tokens, cache))

@@ -1,0 +1,145 @@
+"""Parameter-efficient fine-tuning, from scratch: one method a file, each readable alone.
+
+import peft
+peft.apply(model, "lora", rank=8, alpha=8)   # afterwards exactly the parameters to train require grad
+peft.save(model, folder); peft.load(model, folder); peft.merge(model); peft.unmerge(model)
+"""
+
+import contextlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from gpt2.classifier import has_classification_head
+from gpt2.errors import InputError
+from gpt2.weights import fingerprint
+from peft import adapters, selective
+from peft import lora as lora_family
+from peft.targets import freeze, unfreeze
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune.
+
+    insert  function(model, **options) that changes a frozen model in place; its docstring describes the options
+    lr      learning rate that did well on the validation data of the SMS task
+    preset  options that make this a method of its own, and so cannot be changed
+    lora_head   the classification head stays frozen and is itself given LoRA (unless train_head is asked for)
+    """
+
+    insert: Callable[..., None]
+    lr: float
+    preset: dict = field(default_factory=dict)
+    lora_head: bool = False
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options a person may set, in order: name -> default and annotation."""
+        parameters = dict(inspect.signature(self.insert).parameters)
+        return {name: p for name, p in parameters.items() if name != "model" and name not in self.preset}
+
+    @property
+    def summary(self) -> str:
+        return inspect.getdoc(self.insert).splitlines()[0]
+
+    def help(self, option: str) -> str:
+        """What the method's docstring says of an option."""
+        line = re.search(rf"^\s+{option}: (.+)$", inspect.getdoc(self.insert), flags=re.MULTILINE)
+        return line[1] if line else ""
+
+
+METHODS = {  # in teaching order
+    "full": Method(selective.full, lr=2e-4),
+    "head": Method(selective.head, lr=5e-3),
+    "selective": Method(selective.selective, lr=1e-3),
+    "lora": Method(lora_family.lora, lr=2e-3, lora_head=True),
+    "adapter": Method(adapters.adapter, lr=2e-3),
+    "adapter-parallel": Method(adapters.adapter_parallel, lr=2e-3),
+}
+
+
+def apply(model: nn.Module, method: str, also_train: str | None = None, **options) -> nn.Module:
+    """Put a method into a model, in place; afterwards exactly the parameters to train require grad.
+
+    also_train   modules to train fully besides, such as "wte,ln_f"
+    options      the method's own; METHODS[method].options lists them
+
+    Raises InputError for an unknown method, an option that it lacks, and when a method is in place already.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    if hasattr(model, "peft_method"):
+        raise InputError(f"this model already carries {model.peft_method!r}; load a fresh one")
+    known = METHODS[method].options
+    for name in options:
+        if name not in known:
+            takes = ", ".join(known) or "no options"
+            raise InputError(f"{method} has no option {name!r}; it takes {takes}")
+    base = fingerprint(model)  # before anything changes
+    freeze(model)
+    METHODS[method].insert(model, **METHODS[method].preset, **options)
+    if has_classification_head(model) and not METHODS[method].lora_head:
+        model.lm_head.requires_grad_(True)
+    if also_train:
+        unfreeze(model, also_train)
+    if not trainable_parameters(model):
+        raise InputError(f"{method} trains nothing on this model; give it a classification head first")
+    settings = {name: options.get(name, p.default) for name, p in known.items()}
+    if also_train:
+        settings["also_train"] = also_train
+    model.peft_method, model.peft_options, model.peft_base = method, settings, base
+    return model
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """name -> parameter, for everything that training will change."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def merge(model: nn.Module) -> nn.Module:
+    """Fold the method into plain layers, in place: same outputs up to rounding, no extra cost. See ``unmerge``.
+
+    Raises InputError when a method, such as an adapter with its non-linearity, is more than a change of weights.
+    """
+    if hasattr(model, "peft_merged"):
+        raise InputError("this model is merged already; peft.unmerge(model) takes it apart")
+    wrappers = {name: module for name, module in model.named_modules() if hasattr(module, "merged")}
+    if not wrappers:
+        method = getattr(model, "peft_method", "this model")
+        raise InputError(f"{method} has nothing that could be merged into the base weights")
+    for name, wrapper in wrappers.items():
+        model.set_submodule(name, wrapper.merged())
+    model.peft_merged = wrappers  # kept, not subtracted again: that would leave rounding errors behind
+    return model
+
+
+def unmerge(model: nn.Module) -> nn.Module:
+    """Undo ``merge``, bit for bit. Raises InputError when the model is not merged."""
+    if not hasattr(model, "peft_merged"):
+        raise InputError("this model is not merged")
+    for name, wrapper in model.peft_merged.items():
+        model.set_submodule(name, wrapper)
+    del model.peft_merged
+    return model
+
+
+@contextlib.contextmanager
+def merged(model: nn.Module) -> Iterator[nn.Module]:
+    """``with merged(model):`` for an evaluation without extra cost; a method that cannot be merged stays as it is."""
+    can = any(hasattr(module, "merged") for module in model.modules())
+    if can:
+        merge(model)
+    try:
+        yield model
+    finally:
+        if can:
+            unmerge(model)
+
+
+from peft.checkpoints import load, save  # noqa: E402 - they need the names above
+
+__all__ = ["METHODS", "Method", "apply", "load", "merge", "merged", "save", "trainable_parameters", "unmerge"]

@@ -1,0 +1,46 @@
+"""Selective fine-tuning: train some of the weights that are already there, and add none.
+
+The oldest way to save: of the network's parameters, pick a part, train it as usual, and leave the rest as it is.
+GPT-2's lower blocks know spelling and grammar, which a new task needs unchanged; its upper blocks and the new head
+decide what to make of it (Howard & Ruder, 2018; Lee et al., 2019, "What would Elsa do?").
+
+                     full    selective (blocks=1)    head
+    new head          ▓             ▓                 ▓        ▓ trained
+    final norm        ▓             ▓                 ░        ░ frozen
+    block 11          ▓             ▓                 ░
+    blocks 0-10       ▓             ░                 ░
+    embeddings        ▓             ░                 ░
+
+Trained parameters with C = n_embd, k classes: head (C + 1) k; selective adds 2 C for the final norm and
+12 C² + 13 C per block; full is everything. GPT-2 124M, two classes: 1,538 / 7,090,946 / 124,441,346.
+
+The trade: nothing is added, so inference costs nothing extra. Gradients stop at the lowest trained block, so time and
+memory fall with the number of blocks. But each task keeps its own copy of whole blocks.
+"""
+
+from torch import nn
+
+from gpt2.errors import InputError
+from gpt2.model import GPT2
+
+
+def full(model: nn.Module) -> None:
+    """Train every parameter: the yardstick, and the most expensive."""
+    model.requires_grad_(True)
+
+
+def head(model: GPT2) -> None:
+    """Train the new classification head only: a logistic regression on frozen features ("linear probing")."""
+
+
+def selective(model: GPT2, blocks: int = 1) -> None:
+    """Train the last blocks, the final norm and the head.
+
+    Args:
+        blocks: how many blocks to train, counted from the top
+    """
+    if not 0 <= blocks <= len(model.h):
+        raise InputError(f"blocks is {blocks}, but this model has {len(model.h)}; choose 0 to {len(model.h)}")
+    model.ln_f.requires_grad_(True)
+    for block in model.h[len(model.h) - blocks :]:
+        block.requires_grad_(True)
