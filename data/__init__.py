@@ -1,0 +1,138 @@
+"""Labelled messages, split in three: the SMS Spam Collection, the practice messages, or your own table.
+
+Example::
+
+    from data import load_dataset
+    dataset = load_dataset("sms", protocol="strict")
+    dataset.train          # a table with columns text and label; a label is an index into dataset.classes
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data import sms_spam
+from data.practice import practice_messages
+from data.splits import Splits, leaked, stratified_split
+from data.tables import read_table
+from gpt2.errors import InputError, RunError
+
+__all__ = ["Dataset", "leaked", "load_dataset", "read_table"]
+
+SOURCES = ("auto", "sms", "practice")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Messages and their classes, in three parts, and what a person should know about them."""
+
+    name: str  # "sms", "practice", or the file's name
+    protocol: str | None  # "published" or "strict" for the SMS data, else None
+    classes: tuple[str, ...]  # the label names; a label is an index into them
+    positive: str | None  # two classes: the one that precision, recall and F1 are about; more classes: None
+    train: pd.DataFrame  # columns text (str) and label (int); likewise the other two
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    notes: tuple[str, ...]  # sentences to show: what was used, and why
+
+
+def load_dataset(
+    source: str | Path = "auto",
+    protocol: str = "published",
+    seed: int = 123,
+    assets: str | Path | None = None,
+    text_column: str = "text",
+    label_column: str = "label",
+    published_seed: int = 123,
+) -> Dataset:
+    """Load a dataset by name or path and split it 70/10/20.
+
+    ``source``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
+    "practice", the messages that come with this software; a path to a .csv or .tsv file; or "auto", the SMS
+    collection if it can be had, else the practice messages with a note that says why.
+    ``protocol``: "published" or "strict", how to cut the SMS collection (see data/sms_spam.py).
+    ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
+    model is trained with, and only a comparison over many splits changes ``published_seed``.
+
+    Raises InputError for an unknown source or protocol and for an unusable table, RunError when "sms" cannot
+    be had.
+    """
+    if protocol not in sms_spam.PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: no such protocol; choose {' or '.join(sms_spam.PROTOCOLS)}")
+    if source == "sms":
+        return _sms(sms_spam.find_file(assets), protocol, seed, published_seed)
+    if source == "auto":
+        try:
+            path = sms_spam.find_file(assets, patience=2.0)  # seconds: without a network, go on soon
+        except RunError as error:
+            return _practice(protocol, seed, (f"The SMS Spam Collection could not be had ({error}).",))
+        return _sms(path, protocol, seed, published_seed)
+    if source == "practice":
+        return _practice(protocol, seed, ())
+    if not _looks_like_path(source):
+        raise InputError(
+            f"--data {source}: no such dataset; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file"
+        )
+    return _table(Path(source), protocol, seed, text_column, label_column)
+
+
+def _sms(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
+    splits = sms_spam.split(path, protocol, published_seed if protocol == "published" else seed)
+    note = f"SMS Spam Collection from {path}, {protocol} split."
+    if protocol == "published":
+        note += " It is the walk-through's, flaws included; --protocol strict mends them."
+    return _dataset("sms", protocol, ("ham", "spam"), splits, (note,))
+
+
+def _practice(protocol: str, seed: int, notes: tuple[str, ...]) -> Dataset:
+    note = "Practice messages, made up for this software: results on them are not results on real messages."
+    splits = stratified_split(practice_messages(), seed)
+    return _dataset("practice", None, ("ham", "spam"), splits, (*notes, note, *_protocol_unused(protocol)))
+
+
+def _table(path: Path, protocol: str, seed: int, text_column: str, label_column: str) -> Dataset:
+    frame = read_table(path, text_column, label_column)
+    classes = tuple(sorted(frame["label"].unique()))
+    note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}."
+    notes = (note, *_protocol_unused(protocol))
+    return _dataset(path.name, None, classes, stratified_split(frame, seed), notes)
+
+
+def _dataset(
+    name: str, protocol: str | None, classes: tuple[str, ...], splits: Splits, notes: tuple[str, ...]
+) -> Dataset:
+    """Replace label names by ids, find the positive class, and note test messages seen in training."""
+    train, validation, test = splits
+    repeats = len(leaked(train, test))
+    if repeats:
+        notes += (
+            f"{repeats:,} of the {len(test):,} test messages also stand in the training set, word for word: "
+            "read test results as too good.",
+        )
+    positive = _positive(classes, pd.concat(splits)["label"])
+    ids = {label: index for index, label in enumerate(classes)}
+    parts = [part.assign(label=part["label"].map(ids).astype("int64"))[["text", "label"]] for part in splits]
+    return Dataset(name, protocol, classes, positive, *parts, notes)
+
+
+def _positive(classes: tuple[str, ...], labels: pd.Series) -> str | None:
+    """Of two classes: "spam" if it is one of them, else the rarer; when as rare, the second ("1" of "0")."""
+    if len(classes) != 2:
+        return None
+    if "spam" in classes:
+        return "spam"
+    first, second = classes
+    return first if (labels == first).sum() < (labels == second).sum() else second
+
+
+def _protocol_unused(protocol: str) -> tuple[str, ...]:
+    if protocol == "published":
+        return ()  # the default: nobody asked for it
+    return (f"--protocol {protocol} is for the SMS Spam Collection and was not used.",)
+
+
+def _looks_like_path(source: str | Path) -> bool:
+    text = str(source)
+    return isinstance(source, Path) or Path(text).exists() or "." in text or "/" in text or os.sep in text

@@ -1,0 +1,122 @@
+"""From texts to batches of tokens: encode, pad on the right, group, and shuffle so that it can be repeated.
+
+    "Free prize"    ->  [11146, 11596]           ->  11146 11596 50256 50256     length 2
+    "See you at 8"  ->  [6214, 345, 379, 807]    ->   6214   345   379   807     length 4
+
+GPT-2 has no padding token; 50256 (<|endoftext|>) stands in. It may be anything: a causal model's output at a
+position depends on what is left of it only, so padding on the right changes nothing at the real tokens.
+``lengths`` says which those are.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import tiktoken
+import torch
+
+from gpt2.errors import InputError
+from gpt2.tokenizer import END_OF_TEXT as PADDING
+
+
+class Batch(NamedTuple):
+    """B messages, padded on the right to T tokens."""
+
+    tokens: torch.Tensor  # (B, T) int64
+    lengths: torch.Tensor  # (B,) int64, real tokens of each message
+    labels: torch.Tensor  # (B,) int64, class ids
+
+
+def encode(
+    texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int
+) -> tuple[list[list[int]], int]:
+    """Return the tokens of each text, at most the first ``max_length``, and how many texts were cut to that.
+
+    "<|endoftext|>" inside a text is read as plain characters: messages come from strangers. An empty text
+    becomes the one token 50256, because a classifier has to read its answer somewhere.
+    """
+    if max_length < 1:
+        raise InputError(
+            f"a message needs room for at least one token, not {max_length}; raise the maximum length"
+        )
+    encoded = tokenizer.encode_ordinary_batch(list(texts))
+    truncated = sum(len(tokens) > max_length for tokens in encoded)
+    return [tokens[:max_length] or [PADDING] for tokens in encoded], truncated
+
+
+def make_batch(token_lists: Sequence[list[int]], labels: Sequence[int], pad_to: int | None = None) -> Batch:
+    """Pad messages on the right to the longest of them, or to ``pad_to`` tokens, as one batch.
+
+    Raises InputError when a message is longer than ``pad_to``.
+    """
+    longest = max(len(tokens) for tokens in token_lists)
+    width = longest if pad_to is None else pad_to
+    if longest > width:
+        raise InputError(
+            f"a message of {longest} tokens does not fit into {width}; truncate it or pad to more"
+        )
+    padded = [tokens + [PADDING] * (width - len(tokens)) for tokens in token_lists]
+    lengths = [len(tokens) for tokens in token_lists]
+    return Batch(torch.tensor(padded), torch.tensor(lengths), torch.tensor([int(label) for label in labels]))
+
+
+class MessageBatches:
+    """The messages of one part of a dataset, served in batches: shuffled to train, in order to evaluate.
+
+    ``drop_last`` leaves out an epoch's last batch when it is not full, as the published recipe does; which
+    messages that hits changes with every epoch. It concerns ``shuffled`` alone: an evaluation that left
+    messages out would be of something else.
+    """
+
+    def __init__(
+        self,
+        token_lists: Sequence[list[int]],
+        labels: Sequence[int],
+        batch_size: int,
+        pad_to: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        if len(token_lists) != len(labels):
+            raise ValueError(f"{len(token_lists)} messages but {len(labels)} labels")
+        if batch_size < 1:
+            raise InputError(
+                f"--batch-size {batch_size}: a batch needs at least one message; choose 1 or more"
+            )
+        if drop_last and len(token_lists) < batch_size:
+            raise InputError(
+                f"--batch-size {batch_size}: with only {len(token_lists)} messages no batch is full, and "
+                "the last incomplete one is dropped; choose a smaller batch size"
+            )
+        self.token_lists = list(token_lists)
+        self.labels = [int(label) for label in labels]
+        self.batch_size = batch_size
+        self.pad_to = pad_to
+        self.drop_last = drop_last
+
+    def __len__(self) -> int:
+        """Batches per epoch of ``shuffled``."""
+        full, rest = divmod(len(self.token_lists), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def order(self, seed: int, epoch: int) -> list[int]:
+        """Return the messages' order in that epoch.
+
+        It follows from the two numbers alone, not from the state of a generator that earlier epochs advanced:
+        a run that resumes in epoch 3 sees what it would have seen.
+        """
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+        return torch.randperm(len(self.token_lists), generator=generator).tolist()
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of that epoch, ``len(self)`` of them."""
+        return self._batches(self.order(seed, epoch)[: len(self) * self.batch_size])
+
+    def in_order(self) -> Iterator[Batch]:
+        """Yield every message once, in the order given."""
+        return self._batches(range(len(self.token_lists)))
+
+    def _batches(self, order: Sequence[int]) -> Iterator[Batch]:
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            yield make_batch(
+                [self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to
+            )

@@ -1,0 +1,179 @@
+"""Get a public file: from a local folder, from the cache, or from its source, and always the right one.
+
+    local_or_download("sms-spam/SMSSpamCollection", url, sha256)
+
+        1. <assets>/sms-spam/SMSSpamCollection     assets: the argument, or the environment's GPT2_PEFT_ASSETS
+        2. data/cache/sms-spam/SMSSpamCollection   left there by an earlier download
+        3. the network                             through pooch, then kept in the cache
+
+Each of the three is compared with a sha256: a file that changed at its source, or that a network's login page
+answered for it, would otherwise train a model on something else without a word.
+"""
+
+import hashlib
+import io
+import os
+import socket
+import sys
+import tempfile
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gpt2.errors import InputError, RunError
+from gpt2.files import whole_file
+
+CACHE = Path(__file__).parent / "cache"
+ASSETS_VARIABLE = "GPT2_PEFT_ASSETS"
+
+
+def local_or_download(
+    relative: str,
+    url: str,
+    sha256: str,
+    member: str | None = None,
+    assets: str | Path | None = None,
+    patience: float = 10.0,
+) -> Path:
+    """Return the path of a verified file, looked for in the assets folder, the cache, and then at ``url``.
+
+    ``relative`` is the file's place inside the assets folder and inside the cache; ``patience`` is how many
+    seconds the server may take to accept a connection. Raises InputError when the assets folder is missing or
+    holds a different file of that name, and RunError when the file cannot be downloaded.
+    """
+    assets = assets or os.environ.get(ASSETS_VARIABLE)
+    if assets:
+        folder = Path(assets).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"the assets folder {folder} does not exist; check --assets or {ASSETS_VARIABLE}"
+            )
+        found = folder / relative
+        if found.is_file():
+            if _sha256(_read(found)) != sha256:
+                raise InputError(
+                    f"{found} is not the published file (its sha256 differs); "
+                    "replace it by an unchanged copy, or remove it to download one"
+                )
+            return found
+    cached = CACHE / relative
+    if cached.is_file() and _sha256(_read(cached)) == sha256:
+        return cached  # a damaged file in the cache is simply replaced below
+    try:
+        return fetch(url, cached, sha256, member, patience)
+    except RunError as error:
+        advice = f"without a network, put a copy at FOLDER/{relative} and give --assets FOLDER"
+        raise RunError(f"{error}; {advice}") from error
+
+
+def fetch(
+    url: str, destination: str | Path, sha256: str, member: str | None = None, patience: float = 10.0
+) -> Path:
+    """Download ``url`` to ``destination``, whole or not at all, and say so in one line on standard error.
+
+    With ``member`` the download is a zip archive and that one file is taken out of it. ``sha256`` belongs to
+    what is kept: the extracted file, since an archive's own bytes may change when a server packs it anew.
+    Raises RunError, in one sentence, for anything that goes wrong; then nothing is left behind.
+    """
+    destination = Path(destination)
+    if not reachable(url, patience):
+        raise RunError(f"cannot download {url}: no connection to {urlsplit(url).hostname}")
+    content = _transfer(url, patience)
+    if member is not None:
+        content = _unzip(content, member, url)
+    if _sha256(content) != sha256:
+        raise RunError(
+            f"what {url} gave is not the expected file: sha256 {_sha256(content)}, expected {sha256}"
+        )
+    try:
+        with whole_file(destination) as temporary:
+            temporary.write_bytes(content)
+    except (InputError, OSError) as error:
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
+        raise RunError(f"downloaded {url}, but cannot write {destination}: {reason}") from error
+    print(f"downloaded {url} to {destination} ({len(content):,} bytes, sha256 verified)", file=sys.stderr)
+    return destination
+
+
+def reachable(url: str, seconds: float) -> bool:
+    """Does the server of ``url`` (or the proxy in front of it) accept a connection within ``seconds``?
+
+    Time-outs of a download start only when the host name is resolved, and without a network resolving alone
+    can hang for half a minute. So a thread tries it, and is left behind when time is up.
+    """
+    from requests.utils import get_environ_proxies, select_proxy  # a dependency of pooch
+
+    address = urlsplit(select_proxy(url, get_environ_proxies(url)) or url)
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            port = address.port or (443 if address.scheme == "https" else 80)
+            # Half the time per address: a host often has two (IPv6 and IPv4), of which one may be dead.
+            socket.create_connection((address.hostname, port), timeout=seconds / 2).close()
+            answered.set()
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()
+
+
+def _transfer(url: str, patience: float) -> bytes:
+    """Return what ``url`` holds; moved by pooch through a temporary folder. Raises RunError."""
+    import pooch  # here: only a download needs them
+    import urllib3
+    from tqdm import tqdm
+
+    pooch.get_logger().setLevel("ERROR")  # it announces each step; fetch says it in one line
+    # disable=None: no bar where nobody watches (a log file). total=1: pooch asks `if bar:` before it knows
+    # the size, and a tqdm bar without a total refuses to answer that.
+    bar = tqdm(total=1, unit="B", unit_scale=True, desc=urlsplit(url).hostname, leave=False, disable=None)
+    with tempfile.TemporaryDirectory() as folder, bar:
+        loader = pooch.HTTPDownloader(progressbar=bar, timeout=(patience, 5 * patience))
+        try:
+            path = pooch.retrieve(url, known_hash=None, fname="download", path=folder, downloader=loader)
+            return Path(path).read_bytes()
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' errors are OSErrors
+            raise RunError(f"cannot download {url}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what a network library says in many."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    for kind, words in (
+        (exceptions.SSLError, "no secure connection (certificate not accepted)"),
+        (exceptions.Timeout, "the server did not answer in time"),
+        (exceptions.ChunkedEncodingError, "the connection broke off in the middle"),
+        (exceptions.ConnectionError, "the connection failed or broke off"),
+    ):
+        if isinstance(error, kind):
+            return words
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _unzip(archive: bytes, member: str, url: str) -> bytes:
+    """Return one file of a zip archive. Raises RunError when the bytes are no archive or lack the file."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as files:
+            return files.read(member)
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise RunError(f"what {url} gave is not a zip archive with {member} in it") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from error

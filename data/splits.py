@@ -1,0 +1,35 @@
+"""Cut a table of messages into train, validation and test, and count what stands on both sides of the cut.
+
+A model is judged on messages that it has not seen. So the test part must be set aside once, keep the
+proportions of the whole, and share no message with the training part; otherwise it measures memory as well.
+"""
+
+import pandas as pd
+
+VALIDATION, TEST = 0.1, 0.2  # the remaining 0.7 is for training
+SMALLEST_CLASS = 3  # rows: one for each of the three parts
+
+Splits = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+def stratified_split(frame: pd.DataFrame, seed: int) -> Splits:
+    """Shuffle by ``seed`` and cut 70/10/20 within each label, so that each part has the whole's proportions.
+
+    ``frame`` has columns ``text`` and ``label``; every label needs at least SMALLEST_CLASS rows, and then has
+    at least one in each part. Returns train, validation, test, each in shuffled order with a fresh index.
+    """
+    shuffled = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+    place = shuffled.groupby("label").cumcount()  # 0, 1, 2, … within the row's own label
+    size = shuffled.groupby("label")["label"].transform("size")
+    tests = (size * TEST).round().clip(lower=1)
+    validations = (size * VALIDATION).round().clip(lower=1)
+    in_test = place < tests
+    in_validation = ~in_test & (place < tests + validations)
+    parts = (~in_test & ~in_validation, in_validation, in_test)
+    train, validation, test = (shuffled[part].reset_index(drop=True) for part in parts)
+    return train, validation, test
+
+
+def leaked(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``test`` whose exact text also stands in ``train``: a model may know them."""
+    return test[test["text"].isin(set(train["text"]))]

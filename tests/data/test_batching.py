@@ -1,0 +1,87 @@
+"""Encoding, padding, and an order that a resumed run finds again."""
+
+import pytest
+import torch
+
+from data.batching import PADDING, MessageBatches, encode, make_batch
+from gpt2.errors import InputError
+
+MESSAGES = [[i] * (i + 1) for i in range(10)]  # message i holds the token i, i + 1 times
+LABELS = [i % 2 for i in range(10)]
+
+
+def seen(batches):
+    return [row[0].item() for batch in batches for row in batch.tokens]
+
+
+def test_encode_truncates_at_the_end_and_counts():
+    from gpt2.tokenizer import get_tokenizer
+
+    texts = ["Free prize", "See you at 8", "", "<|endoftext|>"]
+    tokens, truncated = encode(texts, get_tokenizer(), 3)
+    assert tokens[:3] == [[11146, 11596], [6214, 345, 379], [PADDING]]
+    assert PADDING not in tokens[3]  # plain characters, not the special token
+    assert truncated == 2
+    with pytest.raises(InputError):
+        encode(texts, get_tokenizer(), 0)
+
+
+def test_padding():
+    batch = make_batch([[1, 2, 3], [4]], [0, 1])
+    assert batch.tokens.tolist() == [[1, 2, 3], [4, PADDING, PADDING]]
+    assert batch.lengths.tolist() == [3, 1]
+    assert batch.labels.tolist() == [0, 1]
+    assert {part.dtype for part in batch} == {torch.int64}
+    assert make_batch([[1, 2, 3], [4]], [0, 1], pad_to=5).tokens.shape == (2, 5)
+    with pytest.raises(InputError, match="3 tokens does not fit into 2"):
+        make_batch([[1, 2, 3]], [0], pad_to=2)
+
+
+def test_in_order_serves_every_message_once():
+    batches = MessageBatches(MESSAGES, LABELS, batch_size=4, drop_last=True)
+    served = list(batches.in_order())
+    assert seen(served) == list(range(10))
+    assert [len(batch.labels) for batch in served] == [4, 4, 2]
+    assert served[1].labels.tolist() == [0, 1, 0, 1]
+    assert served[1].tokens.shape == (4, 8)
+
+
+def test_shuffled_follows_the_order_of_seed_and_epoch():
+    batches = MessageBatches(MESSAGES, LABELS, batch_size=4)
+    order = batches.order(123, 0)
+    assert sorted(order) == list(range(10))
+    for batch in batches.shuffled(123, 0):
+        for tokens, length, label in zip(batch.tokens, batch.lengths, batch.labels, strict=True):
+            message = tokens[0].item()
+            assert (length.item(), label.item()) == (message + 1, message % 2)
+    assert seen(batches.shuffled(123, 0)) == order
+    torch.manual_seed(1)  # neither the global generator nor earlier epochs matter
+    assert MessageBatches(MESSAGES, LABELS, batch_size=4).order(123, 0) == order
+    others = [batches.order(123, 1), batches.order(124, 0), batches.order(-1, 0)]
+    assert order not in others and len({tuple(other) for other in others}) == 3
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [4, 4, 2]), (True, [4, 4])])
+def test_drop_last(drop_last, sizes):
+    batches = MessageBatches(MESSAGES, LABELS, batch_size=4, drop_last=drop_last)
+    assert len(batches) == len(sizes)
+    assert [len(batch.labels) for batch in batches.shuffled(0, 0)] == sizes
+
+
+def test_no_drop_when_the_last_batch_is_full():
+    assert len(MessageBatches(MESSAGES, LABELS, batch_size=5, drop_last=True)) == 2
+    assert len(MessageBatches(MESSAGES, LABELS, batch_size=5)) == 2
+
+
+def test_pad_to_holds_for_every_batch():
+    batches = MessageBatches(MESSAGES, LABELS, batch_size=3, pad_to=12)
+    assert {batch.tokens.shape[1] for batch in batches.shuffled(0, 0)} == {12}
+
+
+def test_impossible_batches():
+    with pytest.raises(InputError, match="--batch-size 0"):
+        MessageBatches(MESSAGES, LABELS, batch_size=0)
+    with pytest.raises(InputError, match="--batch-size 11"):
+        MessageBatches(MESSAGES, LABELS, batch_size=11, drop_last=True)
+    with pytest.raises(ValueError, match="10 messages but 9 labels"):
+        MessageBatches(MESSAGES, LABELS[:-1], batch_size=2)

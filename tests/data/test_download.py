@@ -1,0 +1,188 @@
+"""Downloads against a server of our own: the good case, and each way in which a network lets one down."""
+
+import hashlib
+import http.server
+import io
+import socket
+import threading
+import zipfile
+
+import pytest
+
+from data import download, load_dataset, sms_spam
+from gpt2.errors import InputError, RunError
+
+CONTENT = b"ham\thello\n" * 1000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def archive(member="messages"):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as files:
+        files.writestr(member, CONTENT)
+    return buffer.getvalue()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = archive() if self.path.endswith(".zip") else CONTENT
+        if self.path == "/missing":
+            return self.send_error(404)
+        self.send_response(200)
+        promised = len(body) + (1000 if self.path.startswith("/broken") else 0)
+        if self.path != "/unsized":
+            self.send_header("Content-Length", str(promised))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv(download.ASSETS_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def closed():
+    """The address of a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/file"
+
+
+@pytest.mark.parametrize(("path", "member"), [("/file", None), ("/unsized", None), ("/file.zip", "messages")])
+def test_good_download_says_one_line(server, tmp_path, capfd, path, member):
+    target = tmp_path / "new" / "file"
+    assert download.fetch(server + path, target, SHA256, member) == target
+    assert target.read_bytes() == CONTENT
+    assert [item.name for item in target.parent.iterdir()] == ["file"]
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert error.count("\n") == 1
+    assert server + path in error and str(target) in error
+
+
+@pytest.mark.parametrize(
+    ("path", "member", "sha256", "sentence"),
+    [
+        ("/missing", None, SHA256, "the server answered 404"),
+        ("/broken", None, SHA256, "broke off"),
+        ("/broken.zip", "messages", SHA256, "broke off"),
+        ("/file", None, "0" * 64, "not the expected file"),
+        ("/file.zip", "messages", "0" * 64, "not the expected file"),
+        ("/file", "messages", SHA256, "not a zip archive with messages"),
+        ("/file.zip", "other", SHA256, "not a zip archive with other"),
+    ],
+)
+def test_failed_download_leaves_nothing(server, tmp_path, capfd, path, member, sha256, sentence):
+    with pytest.raises(RunError, match=sentence) as caught:
+        download.fetch(server + path, tmp_path / "file", sha256, member)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failed_download_keeps_the_older_file(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"older")
+    with pytest.raises(RunError):
+        download.fetch(server + "/broken", tmp_path / "file", SHA256)
+    assert (tmp_path / "file").read_bytes() == b"older"
+
+
+def test_connection_refused(closed, tmp_path, capfd):
+    with pytest.raises(RunError, match="no connection to 127.0.0.1"):
+        download.fetch(closed, tmp_path / "file", SHA256, patience=2)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unwritable_destination(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"in the way of a folder")
+    with pytest.raises(RunError, match="cannot write"):
+        download.fetch(server + "/file", tmp_path / "file" / "below", SHA256)
+
+
+def test_a_name_that_never_resolves_does_not_hang(monkeypatch):
+    release, gave_up = threading.Event(), threading.Event()
+
+    def resolve_for_ever(*_, **__):
+        release.wait(30)
+        gave_up.set()
+        raise OSError("no such host")
+
+    monkeypatch.setattr(download.socket, "create_connection", resolve_for_ever)
+    assert download.reachable("https://example.invalid/file", 0.05) is False
+    assert not gave_up.is_set()  # the answer came while the look-up was still going on
+    release.set()
+
+
+def test_the_proxy_is_what_must_be_reachable(server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, server)
+    assert download.reachable("http://example.invalid/file", 10)
+
+
+def test_assets_then_cache_then_download(server, closed, tmp_path, monkeypatch):
+    assets, cache = tmp_path / "assets", tmp_path / "cache"
+    monkeypatch.setattr(download, "CACHE", cache)
+    (assets / "a").mkdir(parents=True)
+
+    found = download.local_or_download("a/file", server + "/file", SHA256, assets=assets)
+    assert found == cache / "a" / "file"  # not in assets: downloaded
+    assert download.local_or_download("a/file", closed, SHA256) == found  # now in the cache
+    (assets / "a" / "file").write_bytes(CONTENT)
+    assert download.local_or_download("a/file", closed, SHA256, assets=assets) == assets / "a" / "file"
+    monkeypatch.setenv(download.ASSETS_VARIABLE, str(assets))
+    assert download.local_or_download("a/file", closed, SHA256) == assets / "a" / "file"
+
+    (assets / "a" / "file").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="not the published file"):
+        download.local_or_download("a/file", closed, SHA256)
+    with pytest.raises(InputError, match="does not exist"):
+        download.local_or_download("a/file", closed, SHA256, assets=tmp_path / "nowhere")
+
+
+def test_a_damaged_cache_is_replaced(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "CACHE", tmp_path)
+    (tmp_path / "file").write_bytes(b"damaged")
+    assert download.local_or_download("file", server + "/file", SHA256).read_bytes() == CONTENT
+
+
+def test_sources_without_a_network(closed, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(download, "CACHE", tmp_path)
+    monkeypatch.setattr(sms_spam, "URL", closed)
+    dataset = load_dataset("auto")
+    assert dataset.name == "practice"
+    assert dataset.protocol is None
+    assert "could not be had" in dataset.notes[0] and "no connection" in dataset.notes[0]
+    assert dataset.train.equals(load_dataset("practice").train)
+    assert len(load_dataset("practice").notes) == len(dataset.notes) - 1
+    with pytest.raises(RunError, match="--assets FOLDER"):
+        load_dataset("sms")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_auto_does_not_hide_a_damaged_local_file(tmp_path):
+    (tmp_path / "sms-spam").mkdir()
+    (tmp_path / "sms-spam" / "SMSSpamCollection").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="not the published file"):
+        load_dataset("auto", assets=tmp_path)
+
+
+def test_unknown_source():
+    with pytest.raises(InputError, match="practise.*auto, sms, practice or a path"):
+        load_dataset("practise")
+    with pytest.raises(InputError, match="does not exist"):
+        load_dataset("practise.csv")
