@@ -13,10 +13,8 @@ answered for it, would otherwise train a model on something else without a word.
 import hashlib
 import io
 import os
-import socket
 import sys
 import tempfile
-import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -24,6 +22,7 @@ from urllib.parse import urlsplit
 
 from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file
+from gpt2.network import why_unreachable
 
 CACHE = Path(__file__).parent / "cache"
 ASSETS_VARIABLE = "GPT2_PEFT_ASSETS"
@@ -78,8 +77,8 @@ def fetch(
     Raises RunError, in one sentence, for anything that goes wrong; then nothing is left behind.
     """
     destination = Path(destination)
-    if not reachable(url, patience):
-        raise RunError(f"cannot download {url}: no connection to {urlsplit(url).hostname}")
+    if why := why_unreachable(url, patience):
+        raise RunError(f"cannot download {url} ({why})")
     content = _transfer(url, patience)
     if member is not None:
         content = _unzip(content, member, url)
@@ -95,32 +94,6 @@ def fetch(
         raise RunError(f"downloaded {url}, but cannot write {destination}: {reason}") from error
     print(f"downloaded {url} to {destination} ({len(content):,} bytes, sha256 verified)", file=sys.stderr)
     return destination
-
-
-def reachable(url: str, seconds: float) -> bool:
-    """Does the server of ``url`` (or the proxy in front of it) accept a connection within ``seconds``?
-
-    Time-outs of a download start only when the host name is resolved, and without a network resolving alone
-    can hang for half a minute. So a thread tries it, and is left behind when time is up.
-    """
-    from requests.utils import get_environ_proxies, select_proxy  # a dependency of pooch
-
-    address = urlsplit(select_proxy(url, get_environ_proxies(url)) or url)
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            port = address.port or (443 if address.scheme == "https" else 80)
-            # Half the time per address: a host often has two (IPv6 and IPv4), of which one may be dead.
-            socket.create_connection((address.hostname, port), timeout=seconds / 2).close()
-            answered.set()
-        except (OSError, ValueError):
-            pass
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered.is_set()
 
 
 def _transfer(url: str, patience: float) -> bytes:

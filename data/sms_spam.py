@@ -8,14 +8,12 @@ There are two ways to cut it here, and the difference between them is a lesson i
 ``published`` repeats, row for row, the split of the well-known walk-through (Raschka, Build a Large Language
 Model From Scratch, chapter 6), so that its accuracies can be compared with ours. It has two flaws:
 
-1. *Quoting.* pandas.read_csv takes a quotation mark at the start of a message for the start of a quoted cell.
-One
-   message begins with a mark that is closed two lines later: three messages become one, and 5,572 rows are
-   read from 5,574 lines, without a warning.
-2. *Leakage.* People forward messages, and spammers send the same one to everybody. Split without removing
-repeats,
-   37 of the 300 test messages (33 of them spam) also stand in the training set. A model that learned nothing
-   but those by heart would have them right.
+1. *Quoting.* pandas.read_csv takes a quotation mark at the start of a message for the start of a quoted cell. One
+   message begins with a mark that is closed two lines later: three messages become one, and 5,572 rows are read
+   from 5,574 lines, without a warning.
+2. *Leakage.* People forward messages, and spammers send the same one to everybody. Split without removing repeats,
+   37 of the 300 test messages (33 of them spam) also stand in the training set. A model that learned nothing but
+   those by heart would have them right.
 
 It also balances the classes (747 ham, 747 spam), so its accuracy is not that on a real day's messages, of
 which one in seven or eight is spam.
@@ -97,8 +95,7 @@ def published_split(path: str | Path, seed: int = 123) -> Splits:
 
 
 def strict_split(path: str | Path, seed: int = 123) -> Splits:
-    """Return train, validation, test without repeats and at the natural ratio: 3,619, 517 and 1,035
-    messages."""
+    """Return train, validation, test without repeats and at the natural ratio: 3,619, 517, 1,035 messages."""
     return stratified_split(without_repeats(read_lines(path)), seed)
 
 

@@ -5,15 +5,12 @@ Nothing here imports PyTorch, so a command can say which model it will use befor
 
 import functools
 import os
-import re
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2.config import SIZES
 from gpt2.errors import InputError, RunError
+from gpt2.network import why_unreachable
 
 PRACTICE_FOLDER = Path(__file__).parent / "practice"
 PROBE_SECONDS = 1.2
@@ -71,7 +68,7 @@ def choose_checkpoint(assets: str | Path | None) -> Checkpoint:
     if not why:
         return Checkpoint("gpt2", download("gpt2"), "gpt2")
     notes = (
-        f"Using the bundled practice model (small): GPT-2 124M is not on this machine and cannot be downloaded ({why}).",
+        f"Using the small bundled practice model: GPT-2 124M is not on this machine and cannot be downloaded ({why}).",
         "Its accuracies are not those of GPT-2 124M. For the real one: connect to the network, or see --assets.",
     )
     return Checkpoint("practice", PRACTICE_FOLDER, "practice", notes)
@@ -103,22 +100,7 @@ def unreachable() -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    answer = ["no answer from the network"]
-
-    def ask():
-        try:
-            request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
-            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            answer[0] = None
-        except urllib.error.HTTPError:
-            answer[0] = None  # a refusal is an answer: the network is there
-        except (OSError, ValueError) as error:
-            answer[0] = "no network: " + re.sub(r"[<>]|urlopen error |\[Errno -?\d+\] ?", "", str(error)).strip()
-
-    thread = threading.Thread(target=ask, daemon=True)  # a thread, because looking up a name has no time limit
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    return answer[0]
+    return why_unreachable(constants.ENDPOINT, PROBE_SECONDS)
 
 
 def download(name: str) -> Path:

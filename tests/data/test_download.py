@@ -103,7 +103,7 @@ def test_a_failed_download_keeps_the_older_file(server, tmp_path):
 
 
 def test_connection_refused(closed, tmp_path, capfd):
-    with pytest.raises(RunError, match="no connection to 127.0.0.1"):
+    with pytest.raises(RunError, match="no network"):
         download.fetch(closed, tmp_path / "file", SHA256, patience=2)
     assert capfd.readouterr() == ("", "")
 
@@ -112,26 +112,6 @@ def test_unwritable_destination(server, tmp_path):
     (tmp_path / "file").write_bytes(b"in the way of a folder")
     with pytest.raises(RunError, match="cannot write"):
         download.fetch(server + "/file", tmp_path / "file" / "below", SHA256)
-
-
-def test_a_name_that_never_resolves_does_not_hang(monkeypatch):
-    release, gave_up = threading.Event(), threading.Event()
-
-    def resolve_for_ever(*_, **__):
-        release.wait(30)
-        gave_up.set()
-        raise OSError("no such host")
-
-    monkeypatch.setattr(download.socket, "create_connection", resolve_for_ever)
-    assert download.reachable("https://example.invalid/file", 0.05) is False
-    assert not gave_up.is_set()  # the answer came while the look-up was still going on
-    release.set()
-
-
-def test_the_proxy_is_what_must_be_reachable(server, monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.setenv(name, server)
-    assert download.reachable("http://example.invalid/file", 10)
 
 
 def test_assets_then_cache_then_download(server, closed, tmp_path, monkeypatch):
@@ -166,7 +146,7 @@ def test_sources_without_a_network(closed, tmp_path, monkeypatch, capfd):
     dataset = load_dataset("auto")
     assert dataset.name == "practice"
     assert dataset.protocol is None
-    assert "could not be had" in dataset.notes[0] and "no connection" in dataset.notes[0]
+    assert "could not be had" in dataset.notes[0] and "no network" in dataset.notes[0]
     assert dataset.train.equals(load_dataset("practice").train)
     assert len(load_dataset("practice").notes) == len(dataset.notes) - 1
     with pytest.raises(RunError, match="--assets FOLDER"):

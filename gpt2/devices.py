@@ -1,0 +1,51 @@
+"""Where the numbers are crunched: CPU, NVIDIA GPU (cuda) or Apple GPU (mps), and what that costs in memory."""
+
+import contextlib
+import sys
+
+import torch
+
+from gpt2.errors import InputError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` takes an NVIDIA GPU, else an Apple GPU, else the CPU. Raises InputError for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
+    if name not in there:
+        raise InputError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+    if not there[name]:
+        raise InputError(f"this machine (or its PyTorch) has no {name} device; use --device auto")
+    return torch.device(name)
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """On a GPU that can, matrix products in bfloat16; weights, gradients and the optimiser stay in float32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def describe(device: torch.device) -> str:
+    """For people: ``cpu (2 threads)`` or ``cuda (NVIDIA H200, bf16)``."""
+    if device.type == "cuda":
+        precision = ", bf16" if torch.cuda.is_bf16_supported() else ""
+        return f"cuda ({torch.cuda.get_device_name(device)}{precision})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory in use so far, in MB (10⁶ bytes): allocated on a CUDA device, else the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

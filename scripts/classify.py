@@ -1,0 +1,80 @@
+"""Classify messages with a model that finetune_spam.py has trained.
+
+    python scripts/classify.py runs/FOLDER "You have won a prize! Call now" "see you at eight"
+    python scripts/classify.py runs/FOLDER --file messages.txt          # one message a line
+    some-command | python scripts/classify.py runs/FOLDER               # likewise, from standard input
+
+Prints a line for each message: label, probability, text, separated by tabs.
+"""
+
+import sys
+from pathlib import Path
+
+import _cli
+
+
+def main(argv: list[str]) -> None:
+    parser = _cli.Parser(description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/2026-01-31-143005-lora")
+    parser.add_argument("text", nargs="*", help="messages; without any, --file or standard input is read")
+    parser.add_argument("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
+    parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    args = parser.parse_args(argv)
+    if args.text and args.file:
+        parser.error("give messages or --file, not both")
+    texts = args.text or read_lines(args.file)
+
+    from data.batching import MessageBatches, encode
+    from gpt2.devices import choose_device
+    from gpt2.finetune import evaluate
+    from gpt2.tokenizer import get_tokenizer
+
+    device = choose_device(args.device)
+    model, config = load_run(Path(args.run), args.assets)
+    tokens, cut = encode(texts, get_tokenizer(), config["max_length"])
+    if cut:
+        print(f"{cut:,} messages are longer than {config['max_length']} tokens and were cut.", file=sys.stderr)
+    batches = MessageBatches(tokens, [0] * len(tokens), batch_size=32, pad_to=config["pad_to"])
+    _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
+    for text, row in zip(texts, probabilities, strict=True):
+        print(f"{config['classes'][row.argmax()]}\t{row.max():.1%}\t{text}")
+
+
+def read_lines(file: str | None) -> list[str]:
+    """The lines of a text file, or of standard input; empty ones are left out."""
+    from gpt2.errors import InputError
+
+    name = file or "standard input"
+    try:
+        content = Path(file).read_bytes() if file else sys.stdin.buffer.read()
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except OSError as error:
+        raise InputError(f"cannot read {name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{name}, line {line}: a byte that is not UTF-8; save the file as UTF-8") from error
+    texts = [line for line in lines if line]
+    if not texts:
+        raise InputError(f"{name} holds no message; give a text, --file FILE, or lines on standard input")
+    return texts
+
+
+def load_run(run: Path, assets: str | None):
+    """The fine-tuned model of a run folder, its method merged where that is possible, and the run's settings."""
+    import peft
+    from gpt2.errors import InputError
+    from gpt2.runs import read_json
+    from gpt2.weights import load_gpt2
+
+    config = read_json(run / "config.json")
+    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
+        raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
+    if not (run / "adapter").is_dir():
+        raise InputError(f"{run} has no adapter yet: its run was not finished; go on with finetune_spam.py --out {run}")
+    model = peft.load(load_gpt2(config["model"], assets), run / "adapter")
+    return model.eval(), config
+
+
+if __name__ == "__main__":
+    _cli.run(main)

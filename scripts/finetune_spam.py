@@ -1,0 +1,311 @@
+"""Fine-tune GPT-2 into a spam classifier, by any method of peft/.
+
+    python scripts/finetune_spam.py --method lora
+    python scripts/finetune_spam.py --method lora --rank 4 --target q_proj,v_proj
+    python scripts/finetune_spam.py --method selective --recipe published      # the walk-through, to the letter
+    python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
+
+Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.png and the adapter; try it with
+    python scripts/classify.py runs/FOLDER "You have won a prize!"
+"""
+
+import argparse
+import dataclasses
+import datetime
+import sys
+import time
+import typing
+from pathlib import Path
+
+import _cli
+
+PUBLISHED_OPTIONS = {"lora": {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal"}}  # appendix E
+
+
+def main(argv: list[str]) -> None:
+    started = time.perf_counter()
+    checkpoint = early_choice(argv)  # says which model it will be before PyTorch is imported, which takes seconds
+    args, options = parse(argv)
+
+    import torch
+
+    import peft
+    from data import load_dataset
+    from gpt2.classifier import add_classification_head
+    from gpt2.devices import choose_device, describe
+    from gpt2.weights import load_gpt2
+
+    device = choose_device(args.device)
+    dataset = load_dataset(
+        args.data, args.protocol, args.seed, args.assets, text_column=args.text_column, label_column=args.label_column
+    )
+    model = load_gpt2(checkpoint.source, args.assets)
+    torch.manual_seed(args.seed)  # the new head, and what the method draws at random
+    add_classification_head(model, len(dataset.classes))
+    peft.apply(model, args.method, **options)
+    recipe = make_recipe(args, model.config.n_embd)
+    batches, max_length, cut = make_batches(dataset, args, model)
+    config = {
+        "method": args.method,
+        "options": model.peft_options,
+        "model": checkpoint.source,
+        "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,
+        "text_column": args.text_column,
+        "label_column": args.label_column,
+        "protocol": dataset.protocol,
+        "recipe": args.recipe,
+        "batch_size": args.batch_size,
+        **{key: value for key, value in dataclasses.asdict(recipe).items() if key not in ("seed", "epochs")},
+        "seed": args.seed,
+        "epochs": recipe.epochs,
+        "classes": list(dataset.classes),
+        "max_length": max_length,
+        "pad_to": batches["train"].pad_to,
+    }
+
+    from gpt2.runs import open_run
+
+    folder = Path(args.out or new_folder(args.method))
+    resuming = open_run(folder, config)
+    describe_run(model, checkpoint, dataset, args, config, cut, describe(device))
+    if device.type == "cpu" and checkpoint.name != "practice":
+        say_what_to_expect(model, batches["train"], recipe.epochs)
+    train_and_report(model, dataset, batches, recipe, device, folder, config, resuming, started)
+
+
+def early_choice(argv: list[str]):
+    """Find the model before the slow imports. Help and wrong usage are left to the real parser."""
+    if {"-h", "--help"} & set(argv):
+        parse(argv)
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.error = lambda message: parse(argv)
+    _cli.add_model_arguments(early)
+    return _cli.choose_model(early.parse_known_args(argv)[0])
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
+    """The settings of the run, and the options of its method. The methods' options come from their signatures."""
+    import peft
+
+    parser = _cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--method",
+        default="lora",
+        metavar="NAME",
+        help="; ".join(f"{name}: {method.summary.rstrip('.')}" for name, method in peft.METHODS.items()),
+    )
+    _cli.add_model_arguments(parser)
+    parser.add_argument("--data", default="auto", metavar="auto|sms|practice|FILE.csv|FILE.tsv")
+    parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
+    parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
+    parser.add_argument(
+        "--protocol", default="published", choices=("published", "strict"), help="split of the SMS data"
+    )
+    parser.add_argument(
+        "--recipe", default="default", choices=("default", "published"), help="published: to the letter"
+    )
+    parser.add_argument("--epochs", type=_cli.positive_int, default=5)
+    parser.add_argument("--batch-size", type=_cli.positive_int, default=8)
+    parser.add_argument("--lr", type=float, help="step size (default: one that suits the method)")
+    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published 0.1")
+    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--pooling", choices=("last", "last-position", "first", "mean"), help="token the head reads")
+    parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run goes on")
+    parser.add_argument("--also-train", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
+
+    group = parser.add_argument_group("options of the methods")
+    users: dict[str, list[str]] = {}
+    for name, method in peft.METHODS.items():
+        for option in method.options:
+            users.setdefault(option, []).append(name)
+    for option, methods in users.items():
+        parameter = peft.METHODS[methods[0]].options[option]
+        kind = (typing.get_args(parameter.annotation) or (parameter.annotation,))[0]
+        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "metavar": kind.__name__}
+        help_text = f"{peft.METHODS[methods[0]].help(option)} ({', '.join(methods)})".replace("%", "%%")
+        group.add_argument(
+            f"--{option.replace('_', '-')}", dest=f"option_{option}", help=help_text, default=None, **how
+        )
+
+    args = parser.parse_args(argv)
+    if args.method not in peft.METHODS:
+        parser.error(f"unknown method {args.method!r}; choose one of {', '.join(peft.METHODS)}")
+    given = {option: vars(args)[f"option_{option}"] for option in users}
+    options = dict(PUBLISHED_OPTIONS.get(args.method, {})) if args.recipe == "published" else {}
+    options |= {option: value for option, value in given.items() if value is not None}
+    for option in options:
+        if option not in peft.METHODS[args.method].options:
+            takes = ", ".join(f"--{name.replace('_', '-')}" for name in peft.METHODS[args.method].options)
+            parser.error(f"--{option.replace('_', '-')} is no option of {args.method} (it takes {takes or 'none'})")
+    if args.also_train:
+        options["also_train"] = args.also_train
+    return args, options
+
+
+def make_recipe(args: argparse.Namespace, width: int):
+    """The training recipe: ours with a step size that suits method and width, or the published one; then the wishes."""
+    import peft
+    from gpt2.finetune import PUBLISHED, Recipe
+
+    recipe = PUBLISHED if args.recipe == "published" else Recipe(lr=peft.METHODS[args.method].learning_rate(width))
+    wishes = {"lr": args.lr, "weight_decay": args.weight_decay, "pooling": args.pooling}
+    wishes = {key: value for key, value in wishes.items() if value is not None}
+    return dataclasses.replace(recipe, epochs=args.epochs, seed=args.seed, **wishes)
+
+
+def make_batches(dataset, args: argparse.Namespace, model) -> tuple[dict, int, int]:
+    """Batches of the three parts, the longest message allowed, and how many messages were cut to it."""
+    from data.batching import MessageBatches, encode
+    from gpt2.tokenizer import get_tokenizer
+
+    published = args.recipe == "published"
+    room = model.config.n_positions - model.virtual_positions()
+    tokenizer, pad_to, cut, batches = get_tokenizer(), None, 0, {}
+    for name in ("train", "validation", "test"):
+        part = getattr(dataset, name)
+        tokens, truncated = encode(part.text.tolist(), tokenizer, room)
+        if published and name == "train":  # everything is padded, or cut, to the longest training message
+            pad_to = room = max(map(len, tokens))
+        cut += truncated
+        drop_last = published and name == "train"
+        batches[name] = MessageBatches(tokens, part.label.tolist(), args.batch_size, pad_to, drop_last)
+    return batches, room, cut
+
+
+def new_folder(method: str) -> Path:
+    """runs/2026-01-31-143005-lora, with a number behind it if that is taken."""
+    name = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{method}"
+    candidates = (Path("runs") / f"{name}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def describe_run(model, checkpoint, dataset, args, config: dict, cut: int, device: str) -> None:
+    import peft
+
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+    sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
+    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
+    print(f"Model    {checkpoint.source}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {', '.join(dataset.classes)}")
+    for note in dataset.notes:
+        print(f"         {note}")
+    if cut:
+        print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
+    print(f"Method   {args.method} {settings}".rstrip())
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
+
+
+def say_what_to_expect(model, batches, epochs: int) -> None:
+    """A rough forecast from a large matrix product: about 6 operations a weight and token, at half that speed."""
+    import torch
+
+    a = torch.rand(768, 768)
+    a @ a  # the first one also starts the threads
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ a
+    speed = 10 * 2 * 768**3 / (time.perf_counter() - start)
+    weights = sum(p.numel() for p in model.h.parameters())
+    tokens = sum(batch.tokens.numel() for batch in batches.in_order()) * epochs
+    minutes = 6 * weights * tokens / (speed / 2) / 60
+    print(f"Expect   about {max(1, round(minutes))} minutes on this CPU; --model practice takes seconds.", flush=True)
+
+
+def train_and_report(model, dataset, batches, recipe, device, folder, config, resuming, started) -> None:
+    """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
+    import peft
+    from gpt2.devices import peak_memory_mb
+    from gpt2.errors import RunError
+    from gpt2.files import write_json
+    from gpt2.finetune import Progress, finetune, make_optimizer
+    from gpt2.runs import STATE_FILE, load_state, save_state, without_nan, write_history
+
+    model.to(device)
+    optimizer, progress = make_optimizer(model, recipe), Progress()
+    before = 0.0
+    if resuming:
+        progress = load_state(folder / STATE_FILE, model, optimizer)
+        from gpt2.runs import read_json
+
+        before = read_json(folder / "metrics.json").get("seconds") or 0.0
+        print(f"Resuming {folder} after epoch {progress.epoch} of {recipe.epochs}.")
+
+    def record(status: str, **results) -> dict:
+        metrics = {key: config[key] for key in ("method", "model", "data", "protocol", "recipe", "seed", "epochs")}
+        metrics |= {
+            "trainable_parameters": sum(p.numel() for p in peft.trainable_parameters(model).values()),
+            "total_parameters": sum(p.numel() for p in model.parameters()),
+            "seconds": before + time.perf_counter() - started,
+            "seconds_training": progress.seconds_training,
+            "peak_memory_mb": peak_memory_mb(device),
+            "status": status,
+            "device": str(device),
+            "options": config["options"],
+            "positive": dataset.positive,
+            **results,
+        }
+        write_json(folder / "metrics.json", without_nan(metrics))
+        return metrics
+
+    def after_epoch(progress: Progress) -> None:
+        save_state(folder / STATE_FILE, model, optimizer, progress)
+        write_history(folder, progress)
+        record("running")
+        row = progress.history[-1]
+        print(
+            f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
+            f"validation accuracy {row['validation_accuracy']:.1%}, {row['seconds']:.1f} s",
+            flush=True,
+        )
+
+    record("running")
+    try:
+        parts = batches["train"], batches["validation"]
+        finetune(model, *parts, recipe, device, peft.merged, progress, optimizer, after_epoch)
+        report(model, dataset, batches, recipe, device, folder, record)
+        (folder / STATE_FILE).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        record("interrupted")
+        print(
+            f"Interrupted. The same command with --out {folder} goes on after epoch {progress.epoch}.", file=sys.stderr
+        )
+        raise
+    except RunError:
+        record("failed")
+        raise
+
+
+def report(model, dataset, batches, recipe, device, folder: Path, record) -> None:
+    """Final evaluation: adapter, confusion.png, metrics.json and the closing table."""
+    import pandas as pd
+
+    import peft
+    from gpt2.finetune import evaluate
+    from gpt2.runs import write_confusion
+
+    peft.save(model, folder / "adapter")
+    positive = dataset.classes.index(dataset.positive) if dataset.positive else None
+    results = {}
+    with peft.merged(model):
+        for name, part in batches.items():
+            results[name], probabilities = evaluate(model, part, device, recipe.pooling, positive)
+    labels = dataset.test.label.to_numpy()
+    write_confusion(folder, labels, probabilities, dataset.classes, f"{len(labels):,} test messages")
+    metrics = record("finished", **results)
+
+    shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
+    table = pd.DataFrame(results).T[shown].astype({"n": int})
+    formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
+    print("\n" + table.to_string(formatters=formats))
+    averaged = f"of class {dataset.positive}" if dataset.positive else "averaged over the classes"
+    print(f"(precision, recall and F1 {averaged})")
+    print(
+        f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, "
+        f"peak memory {metrics['peak_memory_mb']:,.0f} MB"
+    )
+    print(f'Results in {folder}; try: python scripts/classify.py {folder} "You have won a prize!"')
+
+
+if __name__ == "__main__":
+    _cli.run(main)
