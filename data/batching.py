@@ -26,18 +26,14 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # (B,) int64, class ids
 
 
-def encode(
-    texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int
-) -> tuple[list[list[int]], int]:
+def encode(texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int) -> tuple[list[list[int]], int]:
     """Return the tokens of each text, at most the first ``max_length``, and how many texts were cut to that.
 
     "<|endoftext|>" inside a text is read as plain characters: messages come from strangers. An empty text
     becomes the one token 50256, because a classifier has to read its answer somewhere.
     """
     if max_length < 1:
-        raise InputError(
-            f"a message needs room for at least one token, not {max_length}; raise the maximum length"
-        )
+        raise InputError(f"a message needs room for at least one token, not {max_length}; raise the maximum length")
     encoded = tokenizer.encode_ordinary_batch(list(texts))
     truncated = sum(len(tokens) > max_length for tokens in encoded)
     return [tokens[:max_length] or [PADDING] for tokens in encoded], truncated
@@ -51,9 +47,7 @@ def make_batch(token_lists: Sequence[list[int]], labels: Sequence[int], pad_to: 
     longest = max(len(tokens) for tokens in token_lists)
     width = longest if pad_to is None else pad_to
     if longest > width:
-        raise InputError(
-            f"a message of {longest} tokens does not fit into {width}; truncate it or pad to more"
-        )
+        raise InputError(f"a message of {longest} tokens does not fit into {width}; truncate it or pad to more")
     padded = [tokens + [PADDING] * (width - len(tokens)) for tokens in token_lists]
     lengths = [len(tokens) for tokens in token_lists]
     return Batch(torch.tensor(padded), torch.tensor(lengths), torch.tensor([int(label) for label in labels]))
@@ -78,9 +72,7 @@ class MessageBatches:
         if len(token_lists) != len(labels):
             raise ValueError(f"{len(token_lists)} messages but {len(labels)} labels")
         if batch_size < 1:
-            raise InputError(
-                f"--batch-size {batch_size}: a batch needs at least one message; choose 1 or more"
-            )
+            raise InputError(f"--batch-size {batch_size}: a batch needs at least one message; choose 1 or more")
         if drop_last and len(token_lists) < batch_size:
             raise InputError(
                 f"--batch-size {batch_size}: with only {len(token_lists)} messages no batch is full, and "
@@ -117,6 +109,4 @@ class MessageBatches:
     def _batches(self, order: Sequence[int]) -> Iterator[Batch]:
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            yield make_batch(
-                [self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to
-            )
+            yield make_batch([self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to)

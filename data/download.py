@@ -12,7 +12,6 @@ answered for it, would otherwise train a model on something else without a word.
 
 import hashlib
 import io
-import os
 import sys
 import tempfile
 import zipfile
@@ -22,10 +21,10 @@ from urllib.parse import urlsplit
 
 from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file
+from gpt2.hub import assets_folder
 from gpt2.network import why_unreachable
 
 CACHE = Path(__file__).parent / "cache"
-ASSETS_VARIABLE = "GPT2_PEFT_ASSETS"
 
 
 def local_or_download(
@@ -42,13 +41,8 @@ def local_or_download(
     seconds the server may take to accept a connection. Raises InputError when the assets folder is missing or
     holds a different file of that name, and RunError when the file cannot be downloaded.
     """
-    assets = assets or os.environ.get(ASSETS_VARIABLE)
-    if assets:
-        folder = Path(assets).expanduser()
-        if not folder.is_dir():
-            raise InputError(
-                f"the assets folder {folder} does not exist; check --assets or {ASSETS_VARIABLE}"
-            )
+    folder = assets_folder(assets)
+    if folder:
         found = folder / relative
         if found.is_file():
             if _sha256(_read(found)) != sha256:
@@ -67,9 +61,7 @@ def local_or_download(
         raise RunError(f"{error}; {advice}") from error
 
 
-def fetch(
-    url: str, destination: str | Path, sha256: str, member: str | None = None, patience: float = 10.0
-) -> Path:
+def fetch(url: str, destination: str | Path, sha256: str, member: str | None = None, patience: float = 10.0) -> Path:
     """Download ``url`` to ``destination``, whole or not at all, and say so in one line on standard error.
 
     With ``member`` the download is a zip archive and that one file is taken out of it. ``sha256`` belongs to
@@ -83,9 +75,7 @@ def fetch(
     if member is not None:
         content = _unzip(content, member, url)
     if _sha256(content) != sha256:
-        raise RunError(
-            f"what {url} gave is not the expected file: sha256 {_sha256(content)}, expected {sha256}"
-        )
+        raise RunError(f"what {url} gave is not the expected file: sha256 {_sha256(content)}, expected {sha256}")
     try:
         with whole_file(destination) as temporary:
             temporary.write_bytes(content)

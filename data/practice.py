@@ -61,7 +61,7 @@ def misspell(rng, text):
     sloppy = 0.0 if style < 0.6 else style - 0.5
     words = []
     for word in text.split(" "):
-        core = word.strip(".,?!:\"").lower()
+        core = word.strip('.,?!:"').lower()
         if core and not PROTECTED.search(word):
             if core in SHORT and rng.random() < sloppy:
                 word = word.lower().replace(core, SHORT[core])
@@ -74,7 +74,7 @@ def misspell(rng, text):
     text = " ".join(words)
     if style > 0.75:
         text = text.lower()
-    elif rng.random() < 0.02:
+    elif rng.random() < 0.01:
         text = text.upper()
     if rng.random() < sloppy:
         text = re.sub(r"[.,](?= )", "", text)

@@ -76,9 +76,7 @@ def _decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         byte = error.object[error.start]
-        raise InputError(
-            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
+        raise InputError(f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from error
     if "\0" in text:  # two bytes per character, the second one zero
         raise InputError(f"{path} holds zero bytes, as UTF-16 or a binary file does; save it as UTF-8 text")
     if not text.strip():
@@ -121,9 +119,7 @@ def _column(path: Path, header: list[str], name: str, option: str) -> int:
     if header.count(name) == 1:
         return header.index(name)
     if name in header:
-        raise InputError(
-            f"{path}, line 1: column {name!r} occurs {header.count(name)} times; rename all but one"
-        )
+        raise InputError(f"{path}, line 1: column {name!r} occurs {header.count(name)} times; rename all but one")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t,"):
         kind = "commas" if path.suffix.lower() == ".csv" else "tabs"
         raise InputError(
@@ -134,9 +130,7 @@ def _column(path: Path, header: list[str], name: str, option: str) -> int:
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     meant = f' (did you mean "{by_lower_case[close[0]]}"?)' if close else ""
     columns = ", ".join(repr(column[:30]) for column in header[:20]) + (", …" if len(header) > 20 else "")
-    raise InputError(
-        f"{path}, line 1: no column {name!r}; it has {columns}; name one of them with {option}{meant}"
-    )
+    raise InputError(f"{path}, line 1: no column {name!r}; it has {columns}; name one of them with {option}{meant}")
 
 
 def _check_classes(path: Path, labels: pd.Series, column: str) -> None:

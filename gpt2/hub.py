@@ -13,6 +13,7 @@ from gpt2.errors import InputError, RunError
 from gpt2.network import why_unreachable
 
 PRACTICE_FOLDER = Path(__file__).parent / "practice"
+ASSETS_VARIABLE = "GPT2_PEFT_ASSETS"
 PROBE_SECONDS = 1.2
 DOWNLOAD_MB = {"gpt2": 548, "gpt2-medium": 1520, "gpt2-large": 3247, "gpt2-xl": 6432}
 
@@ -35,6 +36,7 @@ def find_checkpoint(source: str | Path = "auto", assets: str | Path | None = Non
     ``practice``. Raises InputError when there is no such checkpoint, RunError when a download breaks off.
     """
     source = str(source)
+    assets_folder(assets)  # a wrong one is worth an error even where it is not needed
     if source == "practice":
         return Checkpoint("practice", PRACTICE_FOLDER, "practice")
     if source == "auto":
@@ -76,17 +78,24 @@ def choose_checkpoint(assets: str | Path | None) -> Checkpoint:
 
 def local_folder(name: str, assets: str | Path | None) -> Path | None:
     """The folder that holds ``name`` on this machine: under ``assets``, or in the Hugging Face cache."""
-    assets = assets or os.environ.get("GPT2_PEFT_ASSETS")
-    if assets:
-        folder = Path(assets).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"the assets folder {folder} does not exist; check --assets or GPT2_PEFT_ASSETS")
-        if (folder / name / "model.safetensors").is_file():
-            return folder / name
+    folder = assets_folder(assets)
+    if folder and (folder / name / "model.safetensors").is_file():
+        return folder / name
     from huggingface_hub import try_to_load_from_cache
 
     cached = [try_to_load_from_cache(repository(name), file) for file in ("config.json", "model.safetensors")]
     return Path(cached[1]).parent if all(isinstance(path, str) for path in cached) else None
+
+
+def assets_folder(assets: str | Path | None) -> Path | None:
+    """The local folder to look in first: the argument, or the environment variable GPT2_PEFT_ASSETS, or None."""
+    assets = assets or os.environ.get(ASSETS_VARIABLE)
+    if not assets:
+        return None
+    folder = Path(assets).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"the assets folder {folder} does not exist; check --assets or {ASSETS_VARIABLE}")
+    return folder
 
 
 def repository(name: str) -> str:

@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def no_proxy(monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.delenv(download.ASSETS_VARIABLE, raising=False)
+    monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_assets_then_cache_then_download(server, closed, tmp_path, monkeypatch):
     assert download.local_or_download("a/file", closed, SHA256) == found  # now in the cache
     (assets / "a" / "file").write_bytes(CONTENT)
     assert download.local_or_download("a/file", closed, SHA256, assets=assets) == assets / "a" / "file"
-    monkeypatch.setenv(download.ASSETS_VARIABLE, str(assets))
+    monkeypatch.setenv("GPT2_PEFT_ASSETS", str(assets))
     assert download.local_or_download("a/file", closed, SHA256) == assets / "a" / "file"
 
     (assets / "a" / "file").write_bytes(b"damaged")

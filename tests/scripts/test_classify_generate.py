@@ -1,0 +1,90 @@
+"""The two small commands: classify messages with a run, and let the model write."""
+
+import io
+import json
+import sys
+
+import pytest
+
+QUESTION = "Is the following text 'spam'? Answer with 'yes' or 'no':"
+
+
+@pytest.fixture
+def run(command, table, columns, tmp_path):
+    out = tmp_path / "run"
+    command("finetune_spam", "--method", "head", "--data", table, *columns, "--epochs", 1, "--out", out)
+    return out
+
+
+def test_text_file_and_standard_input_agree(run, command, tmp_path, monkeypatch):
+    texts = ["soup and bread", "the goal of the match", "a song ✨"]
+    spoken = command("classify", run, *texts)
+    assert spoken.status == 0 and [line.split("\t")[2] for line in spoken.out.splitlines()] == texts
+    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n\n", encoding="utf-8")
+    assert command("classify", run, "--file", tmp_path / "in.txt").out == spoken.out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(texts).encode())))
+    assert command("classify", run).out == spoken.out
+
+
+def test_a_message_does_not_depend_on_its_company(run, command):
+    alone = command("classify", run, "soup").out
+    together = command("classify", run, "soup", "a much longer message about a match " * 5).out
+    assert together.splitlines()[0] + "\n" == alone
+
+
+@pytest.mark.parametrize(
+    "prepare, said",
+    [
+        (lambda run: None, "is not the folder of a run"),
+        (lambda run: (run / "config.json").write_text("{broken"), "is damaged"),
+        (lambda run: (run / "adapter/adapter_model.safetensors").write_bytes(b"x" * 100), "not a whole safetensors"),
+        (lambda run: (run / "adapter/adapter_config.json").unlink(), "adapter_config.json is missing"),
+    ],
+)
+def test_damaged_runs_get_one_line(prepare, said, run, command, tmp_path):
+    folder = run if prepare(run) is not None or said != "is not the folder of a run" else tmp_path
+    result = command("classify", folder, "hello")
+    assert result.status == 2 and said in result.err and result.err.count("\n") == 1
+
+
+def test_an_undecodable_file_names_the_line(run, command, tmp_path):
+    (tmp_path / "latin.txt").write_bytes("one\ntwo\ncafé\n".encode("latin-1"))
+    result = command("classify", run, "--file", tmp_path / "latin.txt")
+    assert result.status == 2 and "line 3" in result.err
+
+
+def test_the_adapter_of_another_base_is_refused(run, command, tmp_path):
+    config = json.loads((run / "adapter/adapter_config.json").read_text())
+    config["base_fingerprint"] = "0" * 64
+    (run / "adapter/adapter_config.json").write_text(json.dumps(config))
+    result = command("classify", run, "hello")
+    assert result.status == 2 and "another base model" in result.err
+
+
+def test_generation_continues_and_repeats(command):
+    arguments = ["generate", "The old house", "--model", "practice", "--max-new-tokens", 12]
+    greedy = command(*arguments)
+    assert greedy.status == 0 and greedy.out.startswith("The old house") and "12 tokens" in greedy.err
+    assert command(*arguments, "--no-cache").out == greedy.out
+    drawn = [command(*arguments, "--temperature", 1, "--top-k", 50, "--seed", seed).out for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_zero_shot_asks_the_question(command):
+    result = command("generate", "--zero-shot", "You won", "--model", "practice", "--max-new-tokens", 3)
+    assert result.out.startswith(f"{QUESTION} 'You won'")
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["", "--model", "practice"], "at least one token"),
+        (["word " * 400, "--model", "practice"], "more than the context"),
+        (["hi", "--model", "practice", "--top-p", "1.5"], "top_p"),
+        (["hi", "--model", "practice", "--temperature", "-1"], "temperature"),
+        (["hi", "--top-k", "0"], "--top-k"),
+    ],
+)
+def test_bad_generation_input(arguments, said, command):
+    result = command("generate", *arguments)
+    assert result.status == 2 and said in result.err and result.err.splitlines()[-1].startswith("error: ")
