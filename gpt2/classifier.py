@@ -49,7 +49,7 @@ def classify(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str = "last"
     ``first``          the first token, which has seen nothing else (to see why it fails)
     ``mean``           the average over the real tokens
     """
-    h = model.hidden_states(tokens)  # (B, T, C)
+    h = model.hidden_states(tokens, lengths=lengths)  # (B, T, C)
     rows = torch.arange(len(tokens), device=tokens.device)
     if pooling == "last":
         h = h[rows, lengths - 1]

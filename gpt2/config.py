@@ -40,6 +40,10 @@ class GPT2Config:
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"GPT-2 config: dropout is {self.dropout}, expected 0 <= dropout < 1")
+        if not isinstance(self.layer_norm_epsilon, float) or not 0 < self.layer_norm_epsilon < 1:
+            raise InputError(
+                f"GPT-2 config: layer_norm_epsilon is {self.layer_norm_epsilon!r}, expected a small number such as 1e-5"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -63,11 +67,11 @@ class GPT2Config:
             value = config.get(name, allowed[0])
             if value not in allowed:
                 raise InputError(f"config.json: {name} is {value!r}, but this GPT-2 only knows {allowed[0]!r}")
-        n_embd = config.get("n_embd", cls.n_embd)
-        if config.get("n_inner") not in (None, 4 * n_embd):
-            raise InputError(f"config.json: n_inner is {config['n_inner']}, expected 4 * n_embd = {4 * n_embd}")
         names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "layer_norm_epsilon")
-        return cls(**{name: config[name] for name in names if name in config})
+        shape = cls(**{name: config[name] for name in names if name in config})
+        if config.get("n_inner") not in (None, 4 * shape.n_embd):
+            raise InputError(f"config.json: n_inner is {config['n_inner']}, expected 4 * n_embd = {4 * shape.n_embd}")
+        return shape
 
     def to_hugging_face(self) -> dict:
         """The ``config.json`` from which transformers builds the same function."""

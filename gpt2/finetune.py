@@ -196,7 +196,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     decayed = [p for p in trainable if recipe.decay_everything or p.dim() >= 2]
     others = [p for p in trainable if not (recipe.decay_everything or p.dim() >= 2)]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, fused=True)
 
 
 def lr_factor(recipe: Recipe, step: int, total: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2
 
@@ -39,7 +40,7 @@ def stream(
     seed         same seed, same text (on the same kind of machine); None draws anew each time
     use_cache    keep keys and values, so that each step reads one token; False recomputes the text (same result)
 
-    Raises InputError for an empty or too long prompt and for options out of range.
+    Raises InputError for a classifier, for an empty or too long prompt, and for options out of range.
     """
     check_options(model, tokens, max_new_tokens, temperature, top_k, top_p)
     generator = None
@@ -51,12 +52,13 @@ def stream(
         cache = model.new_cache() if use_cache else None
         room = model.config.n_positions - model.virtual_positions() - tokens.size(1)
         done = torch.zeros(len(tokens), 1, dtype=torch.bool, device=tokens.device)
+        lengths = torch.full((len(tokens),), tokens.size(1))  # where the given text ends and the new one begins
         new = tokens
         for _ in range(min(max_new_tokens, room + 1)):  # the last token drawn need not be read
             if use_cache:
                 h = model.hidden_states(new, cache)
             else:
-                h = model.hidden_states(tokens)
+                h = model.hidden_states(tokens, lengths=lengths)
             new = draw(model.lm_head(h[:, -1]), temperature, top_k, top_p, generator)  # (B, 1)
             if stop_token is not None:
                 new = new.masked_fill(done, stop_token)
@@ -92,6 +94,8 @@ def draw(
 def check_options(
     model: GPT2, tokens: Tensor, max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None
 ) -> None:
+    if has_classification_head(model):
+        raise InputError("this model is a classifier: its head scores classes, not tokens; use a language model")
     room = model.config.n_positions - model.virtual_positions()
     if tokens.dim() != 2 or tokens.size(1) == 0:
         raise InputError("generation needs a prompt of at least one token, shaped (batch, time)")

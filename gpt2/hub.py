@@ -113,7 +113,7 @@ def unreachable() -> str | None:
 
 
 def download(name: str) -> Path:
-    """Download ``openai-community/<name>``, with huggingface_hub's progress bar and its resuming."""
+    """Download ``openai-community/<name>``, with huggingface_hub's progress bar; it bridges short breaks itself."""
     import huggingface_hub
 
     huggingface_hub.logging.set_verbosity_error()  # its retry messages; the bar stays
@@ -122,11 +122,9 @@ def download(name: str) -> Path:
         for file in ("config.json", "model.safetensors"):
             path = huggingface_hub.hf_hub_download(repository(name), file)
     except Exception as error:  # noqa: BLE001 - the library raises its HTTP client's errors, which differ by version
-        if isinstance(error, KeyboardInterrupt):
-            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"the download of {repository(name)} broke off ({reason}); run the same command again, "
-            "it goes on where it stopped, or use --model practice"
+            "or use --model practice"
         ) from error
     return Path(path).parent

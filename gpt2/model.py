@@ -13,7 +13,8 @@ Two seams let fine-tuning methods add virtual positions without changing this fi
 default. ``model.prompt`` returns vectors (P, C) placed before the token embeddings. ``block.attn.prefix`` returns
 keys and values, each (H, P, D), that every token may attend to, and has an attribute ``length`` = P. Either may
 lead with a batch dimension, for a different prompt per message. Text positions then start at P, and the model
-still returns one row per real token.
+still returns one row per real token. A prompt may also have an attribute ``trailing`` = Q and a method ``after()`` that
+returns vectors (Q, C) to stand behind each message; the row of a message's last token is then the one read behind them.
 """
 
 import math
@@ -132,6 +133,18 @@ class Block(nn.Module):
         return x + self.drop(self.mlp(self.ln_2(x)))
 
 
+def insert_after(x: Tensor, after: Tensor, lengths: Tensor) -> Tensor:
+    """Put after[b] (Q, C) behind the first lengths[b] rows of x[b]: (B, T, C) -> (B, T + Q, C)."""
+    rows = zip(x, after, lengths.tolist(), strict=True)
+    return torch.stack([torch.cat([row[:n], new, row[n:]]) for row, new, n in rows])
+
+
+def remove_after(x: Tensor, Q: int, lengths: Tensor) -> Tensor:
+    """Undo ``insert_after``, but keep its last row, in the place of row lengths[b] - 1: (B, T + Q, C) -> (B, T, C)."""
+    rows = zip(x, lengths.tolist(), strict=True)
+    return torch.stack([torch.cat([row[: n - 1], row[n - 1 + Q :]]) for row, n in rows])
+
+
 class GPT2(nn.Module):
     """The whole model. ``model(tokens)``: (B, T) int64 -> logits (B, T, V)."""
 
@@ -166,19 +179,24 @@ class GPT2(nn.Module):
 
     def virtual_positions(self) -> int:
         """Positions taken by prompt and prefix; the text has n_positions minus this many left."""
-        prompt = 0 if self.prompt is None else self.prompt().size(-2)
+        prompt = 0 if self.prompt is None else self.prompt().size(-2) + self.trailing_positions()
         return prompt + self.prefix_positions()
+
+    def trailing_positions(self) -> int:
+        return getattr(self.prompt, "trailing", 0)
 
     def prefix_positions(self) -> int:
         return max((block.attn.prefix.length for block in self.h if block.attn.prefix is not None), default=0)
 
-    def embed(self, tokens: Tensor, past: int = 0) -> Tensor:
-        """(B, T) tokens -> (B, T, C), or (B, P + T, C) with a prompt; ``past`` positions are in the cache already."""
+    def embed(self, tokens: Tensor, past: int = 0, lengths: Tensor | None = None) -> Tensor:
+        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C); ``past`` positions are in the cache already."""
         x = self.wte(tokens)  # (B, T, C)
         if past == 0:
             past = self.prefix_positions()
+            if self.trailing_positions():
+                x = insert_after(x, self.prompt.after().expand(len(tokens), -1, -1), lengths)  # (B, T + Q, C)
             if self.prompt is not None:
-                x = torch.cat([self.prompt().expand(len(tokens), -1, -1), x], dim=1)  # (B, P + T, C)
+                x = torch.cat([self.prompt().expand(len(tokens), -1, -1), x], dim=1)  # (B, P + T + Q, C)
         end = past + x.size(1)
         if end > self.config.n_positions:
             raise InputError(
@@ -186,13 +204,22 @@ class GPT2(nn.Module):
             )
         return self.drop(x + self.wpe(torch.arange(past, end, device=tokens.device)))
 
-    def hidden_states(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
-        """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one row per real token."""
-        T = tokens.size(1)
-        x = self.embed(tokens, past=cache[0].length if cache else 0)
+    def hidden_states(
+        self, tokens: Tensor, cache: list[LayerCache] | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one row per real token.
+
+        ``lengths`` (B,) says where each message ends, which only a prompt with a trailing part asks; by default at T.
+        """
+        B, T = tokens.shape
+        past = max(layer.length for layer in cache) if cache else 0
+        Q = self.trailing_positions() if past == 0 else 0
+        lengths = torch.full((B,), T) if lengths is None else lengths
+        x = self.embed(tokens, past, lengths)
         for i, block in enumerate(self.h):
             x = block(x, cache[i] if cache else None)
-        return self.ln_f(x[:, -T:])  # the rows of a prompt have done their work
+        x = x[:, -T - Q :]  # the rows of a prompt have done their work
+        return self.ln_f(remove_after(x, Q, lengths) if Q else x)
 
     def forward(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
         """(B, T) int64 -> logits (B, T, V).

@@ -15,7 +15,7 @@ def plot_curves(history: pd.DataFrame, file: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, what in ((left, "loss"), (right, "accuracy")):
-        axes.plot(history.epoch, history[f"train_{what}"], "o--", color=ORANGE, label="training (while it moves)")
+        axes.plot(history.epoch, history[f"train_{what}"], "o--", color=ORANGE, label="training (running mean)")
         axes.plot(history.epoch, history[f"validation_{what}"], "s-", color=BLUE, label="validation")
         axes.set_xlabel("epoch (0 = before training)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -10,6 +10,7 @@ state.safetensors    after each epoch, until the run is finished: weights, optim
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +113,14 @@ def write_history(folder: Path, progress: Progress) -> pd.DataFrame:
     return history
 
 
-def write_confusion(folder: Path, labels: np.ndarray, probabilities: np.ndarray, classes: list[str], title: str):
-    """confusion.png: how often each true class was called which."""
+def write_confusion(folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]) -> None:
+    """confusion.png: how often the test messages of each class (row) were called which (column)."""
     from gpt2.metrics import confusion
     from gpt2.plots import plot_confusion
 
     table = confusion(labels, probabilities.argmax(axis=1), len(classes))
     with whole_file(folder / "confusion.png") as temporary:
-        plot_confusion(table, classes, temporary, title)
+        plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
 
 
 def without_nan(value):

@@ -16,7 +16,7 @@ from torch import nn
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.weights import fingerprint
-from peft import adapters, selective
+from peft import adapters, dora, dylora, ia3, lora_parametrize, prefix, prompt, qlora, selective, unified
 from peft import lora as lora_family
 from peft.targets import freeze, unfreeze
 
@@ -26,7 +26,7 @@ class Method:
     """A way to fine-tune.
 
     insert  function(model, **options) that changes a frozen model in place; its docstring describes the options
-    lr      learning rate that did well on the validation data of the SMS task
+    lr      AdamW's step size that did well on SMS validation data with a model 128 wide; see learning_rate
     preset  options that make this a method of its own, and so cannot be changed
     lora_head   the classification head stays frozen and is itself given LoRA (unless train_head is asked for)
     """
@@ -42,6 +42,10 @@ class Method:
         parameters = dict(inspect.signature(self.insert).parameters)
         return {name: p for name, p in parameters.items() if name != "model" and name not in self.preset}
 
+    def learning_rate(self, width: int) -> float:
+        """``lr`` for a model of this width: Adam's good step shrinks as layers widen (Yang et al., 2021, muP)."""
+        return self.lr * 128 / width
+
     @property
     def summary(self) -> str:
         return inspect.getdoc(self.insert).splitlines()[0]
@@ -56,9 +60,23 @@ METHODS = {  # in teaching order
     "full": Method(selective.full, lr=2e-4),
     "head": Method(selective.head, lr=5e-3),
     "selective": Method(selective.selective, lr=1e-3),
+    "bitfit": Method(selective.bitfit, lr=5e-3),
+    "layernorm": Method(selective.layernorm, lr=5e-3),
     "lora": Method(lora_family.lora, lr=2e-3, lora_head=True),
+    "rslora": Method(lora_family.lora, lr=1e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
+    "dora": Method(dora.dora, lr=2e-3, lora_head=True),
+    "dylora": Method(dylora.dylora, lr=2e-3, lora_head=True),
+    "minlora": Method(lora_parametrize.minlora, lr=2e-3, lora_head=True),
+    "qlora": Method(qlora.qlora, lr=2e-3, lora_head=True),
     "adapter": Method(adapters.adapter, lr=2e-3),
+    "adapter-pfeiffer": Method(adapters.adapter_pfeiffer, lr=2e-3),
     "adapter-parallel": Method(adapters.adapter_parallel, lr=2e-3),
+    "mam": Method(unified.mam, lr=2e-3),
+    "ia3": Method(ia3.ia3, lr=1e-2),
+    "prompt": Method(prompt.prompt, lr=1e-2),
+    "p-tuning": Method(prompt.p_tuning, lr=5e-3),
+    "prefix": Method(prefix.prefix, lr=2e-3),
+    "p-tuning-v2": Method(prefix.p_tuning_v2, lr=1e-2),
 }
 
 
@@ -82,6 +100,7 @@ def apply(model: nn.Module, method: str, also_train: str | None = None, **option
     base = fingerprint(model)  # before anything changes
     freeze(model)
     METHODS[method].insert(model, **METHODS[method].preset, **options)
+    model.train(model.training)  # new modules start in training mode, whatever the model is in
     if has_classification_head(model) and not METHODS[method].lora_head:
         model.lm_head.requires_grad_(True)
     if also_train:
@@ -107,6 +126,9 @@ def merge(model: nn.Module) -> nn.Module:
     """
     if hasattr(model, "peft_merged"):
         raise InputError("this model is merged already; peft.unmerge(model) takes it apart")
+    for module in model.modules():
+        if hasattr(module, "cannot_merge"):  # its reason, a sentence
+            raise InputError(module.cannot_merge)
     wrappers = {name: module for name, module in model.named_modules() if hasattr(module, "merged")}
     if not wrappers:
         method = getattr(model, "peft_method", "this model")
@@ -131,6 +153,7 @@ def unmerge(model: nn.Module) -> nn.Module:
 def merged(model: nn.Module) -> Iterator[nn.Module]:
     """``with merged(model):`` for an evaluation without extra cost; a method that cannot be merged stays as it is."""
     can = any(hasattr(module, "merged") for module in model.modules())
+    can = can and not any(hasattr(module, "cannot_merge") for module in model.modules())
     if can:
         merge(model)
     try:

@@ -14,12 +14,12 @@
 A serial adapter reads what the sub-layer has made of its input; a parallel one reads the input itself. Because ``up``
 starts at zero, either leaves the untrained model exactly as it was.
 
-Trained parameters: 2 C m + C + m per adapter. Houlsby puts two into each block (after attention, after the MLP), Pfeiffer
-et al. (2020) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M, m = 32, two classes, with the head:
-1,200,386 serial, 600,962 the others.
+Trained parameters: 2 C m + C + m per adapter. Houlsby puts two into each block (after attention, after the MLP),
+Pfeiffer et al. (2020) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M, m = 32, two classes,
+with the head: 1,200,386 after Houlsby, 600,962 the others.
 
 The trade: the non-linearity makes adapters more than a change of weights, so they cannot be merged: each
-adds 4 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
+adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
 import torch.nn.functional as F
@@ -93,6 +93,19 @@ def adapter(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapt
     options = bottleneck, nonlinearity, adapter_scale
     for block in model.h:
         block.attn.out_proj = SerialAdapter(block.attn.out_proj, new_adapter(model, *options))
+        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
+
+
+def adapter_pfeiffer(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
+    """Serial adapters (Pfeiffer): in every block after the MLP only, half the cost of Houlsby's.
+
+    Args:
+        bottleneck: inner width of each adapter
+        nonlinearity: relu, gelu, silu or tanh
+        adapter_scale: factor on the adapter's output
+    """
+    options = bottleneck, nonlinearity, adapter_scale
+    for block in model.h:
         block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
 
 

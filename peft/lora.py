@@ -25,6 +25,7 @@ walk-through), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski 2023: large ranks kee
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,8 @@ class LoRALayer(nn.Module):
         super().__init__()
         if not isinstance(rank, int) or rank < 1:
             raise InputError(f"rank is {rank}, expected a whole number of at least 1")
+        if not 0 < alpha < math.inf:
+            raise InputError(f"alpha is {alpha}, expected a number above 0")
         if scaling not in SCALINGS:
             raise InputError(f"unknown scaling {scaling!r}; choose one of {', '.join(SCALINGS)}")
         if not 0 <= dropout < 1:
@@ -90,12 +93,12 @@ class LoRALayer(nn.Module):
 
 
 class LinearWithLoRA(nn.Module):
-    """A linear layer and the low-rank change beside it; options as for LoRALayer."""
+    """A linear layer and the low-rank change beside it; options as for LoRALayer, which ``change`` may replace."""
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, **options):
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float, change: type = LoRALayer, **options):
         super().__init__()
         self.linear = linear
-        self.lora = LoRALayer(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
+        self.lora = change(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) + self.lora(x)
@@ -136,16 +139,43 @@ def linear_like(linear: nn.Linear, weight: Tensor) -> nn.Linear:
     return new
 
 
+def wrap_linear_layers(
+    model: nn.Module,
+    wrapper: Callable[[nn.Module], nn.Module],
+    target: str = "all",
+    layers: str | None = None,
+    train_head: bool = False,
+    kinds: type | tuple[type, ...] = nn.Linear,
+) -> list[str]:
+    """Put ``wrapper(layer)`` in the place of every chosen layer, as all of LoRA's relatives do; returns their names.
+
+    With ``train_head`` a classification head is left as it is and trains fully.
+    """
+    names = select(model, target, layers, kinds=kinds, head=not train_head)
+    for name in names:
+        layer = model.get_submodule(name)
+        model.set_submodule(name, wrapper(layer).train(layer.training))  # or dropout would start in a model that rests
+    if train_head and has_classification_head(model):
+        model.lm_head.requires_grad_(True)
+    return names
+
+
 def replace_linear_with_lora(
-    model: nn.Module, rank: int, alpha: float, target: str = "all", layers: str | None = None, **options
+    model: nn.Module,
+    rank: int,
+    alpha: float,
+    target: str = "all",
+    layers: str | None = None,
+    train_head: bool = False,
+    **options,
 ) -> list[str]:
     """Put LoRA on the chosen layers of any model, in place; returns their names. Freezing the rest is up to you."""
-    names = select(model, target, layers, kinds=(nn.Linear, nn.Embedding))
-    for name in names:
-        module = model.get_submodule(name)
-        wrapper = EmbeddingWithLoRA if isinstance(module, nn.Embedding) else LinearWithLoRA
-        model.set_submodule(name, wrapper(module, rank, alpha, **options))
-    return names
+
+    def wrapper(layer: nn.Module) -> nn.Module:
+        kind = EmbeddingWithLoRA if isinstance(layer, nn.Embedding) else LinearWithLoRA
+        return kind(layer, rank, alpha, **options)
+
+    return wrap_linear_layers(model, wrapper, target, layers, train_head, kinds=(nn.Linear, nn.Embedding))
 
 
 def lora(
@@ -171,7 +201,5 @@ def lora(
         init: start of A: kaiming, or normal as in the walk-through
         train_head: train the head fully instead of by LoRA
     """
-    names = select(model, target, layers, kinds=(nn.Linear, nn.Embedding), head=not train_head)
-    replace_linear_with_lora(model, rank, alpha, ",".join(names), scaling=scaling, dropout=dropout, init=init)
-    if train_head and has_classification_head(model):
-        model.lm_head.requires_grad_(True)
+    options = {"scaling": scaling, "dropout": dropout, "init": init}
+    replace_linear_with_lora(model, rank, alpha, target, layers, train_head, **options)

@@ -11,11 +11,18 @@ decide what to make of it (Howard & Ruder, 2018; Lee et al., 2019, "What would E
     blocks 0-10       ▓             ░                 ░
     embeddings        ▓             ░                 ░
 
-Trained parameters with C = n_embd, k classes: head (C + 1) k; selective adds 2 C for the final norm and
-12 C² + 13 C per block; full is everything. GPT-2 124M, two classes: 1,538 / 7,090,946 / 124,441,346.
+One can also cut the other way, and pick a kind of parameter in every block:
 
-The trade: nothing is added, so inference costs nothing extra. Gradients stop at the lowest trained block, so time and
-memory fall with the number of blocks. But each task keeps its own copy of whole blocks.
+    linear layer   y = W x + b              BitFit (Ben Zaken et al., 2021): every b and β, that is, only shifts
+    norm           y = γ · (x - μ)/σ + β    layernorm (Qi et al., 2022; Zhao et al., 2023): every γ and β
+
+Trained parameters with C = n_embd, L blocks, k classes: head (C + 1) k; besides it, selective 12 C² + 13 C per block
+and 2 C for the final norm, bitfit (11 L + 1) C, layernorm (4 L + 2) C; full is everything. GPT-2 124M, two classes:
+head 1,538, selective 7,090,946, bitfit 103,682, layernorm 39,938, full 124,441,346.
+
+The trade: nothing is added, so inference costs nothing extra. With selective, gradients stop at the lowest trained
+block, so time and memory fall with the number of blocks, but each task keeps its own copy of whole blocks. BitFit and
+layernorm keep almost nothing per task, but gradients must flow through the whole network to reach block 0.
 """
 
 from torch import nn
@@ -44,3 +51,17 @@ def selective(model: GPT2, blocks: int = 1) -> None:
     model.ln_f.requires_grad_(True)
     for block in model.h[len(model.h) - blocks :]:
         block.requires_grad_(True)
+
+
+def bitfit(model: nn.Module) -> None:
+    """Train every bias and the head (BitFit)."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # of linear layers and norms
+            parameter.requires_grad_(True)
+
+
+def layernorm(model: nn.Module) -> None:
+    """Train the gains and biases of every norm, and the head."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.requires_grad_(True)

@@ -12,7 +12,6 @@ Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.p
 import argparse
 import dataclasses
 import datetime
-import sys
 import time
 import typing
 from pathlib import Path
@@ -59,18 +58,22 @@ def main(argv: list[str]) -> None:
         "seed": args.seed,
         "epochs": recipe.epochs,
         "classes": list(dataset.classes),
+        "positive": dataset.positive,
+        "device": str(device),
         "max_length": max_length,
         "pad_to": batches["train"].pad_to,
     }
+
+    from _experiment import Experiment, say_what_to_expect
 
     from gpt2.runs import open_run
 
     folder = Path(args.out or new_folder(args.method))
     resuming = open_run(folder, config)
-    describe_run(model, checkpoint, dataset, args, config, cut, describe(device))
+    describe_run(model, dataset, config, cut, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
-    train_and_report(model, dataset, batches, recipe, device, folder, config, resuming, started)
+    Experiment(model, dataset, batches, recipe, device, folder, config, started).run(resuming)
 
 
 def early_choice(argv: list[str]):
@@ -179,132 +182,22 @@ def new_folder(method: str) -> Path:
     return next(folder for folder in candidates if not folder.exists())
 
 
-def describe_run(model, checkpoint, dataset, args, config: dict, cut: int, device: str) -> None:
+def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
+    """What was loaded, what will be trained, and whatever a person should know about either."""
     import peft
 
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
     sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
     settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
-    print(f"Model    {checkpoint.source}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
     print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {', '.join(dataset.classes)}")
     for note in dataset.notes:
         print(f"         {note}")
     if cut:
         print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
-    print(f"Method   {args.method} {settings}".rstrip())
+    print(f"Method   {config['method']} {settings}".rstrip())
     print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
-
-
-def say_what_to_expect(model, batches, epochs: int) -> None:
-    """A rough forecast from a large matrix product: about 6 operations a weight and token, at half that speed."""
-    import torch
-
-    a = torch.rand(768, 768)
-    a @ a  # the first one also starts the threads
-    start = time.perf_counter()
-    for _ in range(10):
-        a @ a
-    speed = 10 * 2 * 768**3 / (time.perf_counter() - start)
-    weights = sum(p.numel() for p in model.h.parameters())
-    tokens = sum(batch.tokens.numel() for batch in batches.in_order()) * epochs
-    minutes = 6 * weights * tokens / (speed / 2) / 60
-    print(f"Expect   about {max(1, round(minutes))} minutes on this CPU; --model practice takes seconds.", flush=True)
-
-
-def train_and_report(model, dataset, batches, recipe, device, folder, config, resuming, started) -> None:
-    """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
-    import peft
-    from gpt2.devices import peak_memory_mb
-    from gpt2.errors import RunError
-    from gpt2.files import write_json
-    from gpt2.finetune import Progress, finetune, make_optimizer
-    from gpt2.runs import STATE_FILE, load_state, save_state, without_nan, write_history
-
-    model.to(device)
-    optimizer, progress = make_optimizer(model, recipe), Progress()
-    before = 0.0
-    if resuming:
-        progress = load_state(folder / STATE_FILE, model, optimizer)
-        from gpt2.runs import read_json
-
-        before = read_json(folder / "metrics.json").get("seconds") or 0.0
-        print(f"Resuming {folder} after epoch {progress.epoch} of {recipe.epochs}.")
-
-    def record(status: str, **results) -> dict:
-        metrics = {key: config[key] for key in ("method", "model", "data", "protocol", "recipe", "seed", "epochs")}
-        metrics |= {
-            "trainable_parameters": sum(p.numel() for p in peft.trainable_parameters(model).values()),
-            "total_parameters": sum(p.numel() for p in model.parameters()),
-            "seconds": before + time.perf_counter() - started,
-            "seconds_training": progress.seconds_training,
-            "peak_memory_mb": peak_memory_mb(device),
-            "status": status,
-            "device": str(device),
-            "options": config["options"],
-            "positive": dataset.positive,
-            **results,
-        }
-        write_json(folder / "metrics.json", without_nan(metrics))
-        return metrics
-
-    def after_epoch(progress: Progress) -> None:
-        save_state(folder / STATE_FILE, model, optimizer, progress)
-        write_history(folder, progress)
-        record("running")
-        row = progress.history[-1]
-        print(
-            f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss {row['validation_loss']:.3f}, "
-            f"validation accuracy {row['validation_accuracy']:.1%}, {row['seconds']:.1f} s",
-            flush=True,
-        )
-
-    record("running")
-    try:
-        parts = batches["train"], batches["validation"]
-        finetune(model, *parts, recipe, device, peft.merged, progress, optimizer, after_epoch)
-        report(model, dataset, batches, recipe, device, folder, record)
-        (folder / STATE_FILE).unlink(missing_ok=True)
-    except KeyboardInterrupt:
-        record("interrupted")
-        print(
-            f"Interrupted. The same command with --out {folder} goes on after epoch {progress.epoch}.", file=sys.stderr
-        )
-        raise
-    except RunError:
-        record("failed")
-        raise
-
-
-def report(model, dataset, batches, recipe, device, folder: Path, record) -> None:
-    """Final evaluation: adapter, confusion.png, metrics.json and the closing table."""
-    import pandas as pd
-
-    import peft
-    from gpt2.finetune import evaluate
-    from gpt2.runs import write_confusion
-
-    peft.save(model, folder / "adapter")
-    positive = dataset.classes.index(dataset.positive) if dataset.positive else None
-    results = {}
-    with peft.merged(model):
-        for name, part in batches.items():
-            results[name], probabilities = evaluate(model, part, device, recipe.pooling, positive)
-    labels = dataset.test.label.to_numpy()
-    write_confusion(folder, labels, probabilities, dataset.classes, f"{len(labels):,} test messages")
-    metrics = record("finished", **results)
-
-    shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
-    table = pd.DataFrame(results).T[shown].astype({"n": int})
-    formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
-    print("\n" + table.to_string(formatters=formats))
-    averaged = f"of class {dataset.positive}" if dataset.positive else "averaged over the classes"
-    print(f"(precision, recall and F1 {averaged})")
-    print(
-        f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, "
-        f"peak memory {metrics['peak_memory_mb']:,.0f} MB"
-    )
-    print(f'Results in {folder}; try: python scripts/classify.py {folder} "You have won a prize!"')
 
 
 if __name__ == "__main__":

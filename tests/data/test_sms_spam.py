@@ -83,9 +83,7 @@ def test_load_dataset_keeps_the_published_split_whatever_the_seed(collection):
     assert plain.classes == ("ham", "spam")
     assert plain.train["label"].sum() == 517  # ids: spam is 1
     assert any("37 of the 300" in note for note in plain.notes)
-    assert not any(
-        "stand in the training set" in note for note in load_dataset("sms", "strict", assets=assets).notes
-    )
+    assert not any("stand in the training set" in note for note in load_dataset("sms", "strict", assets=assets).notes)
 
 
 def test_quoting_on_the_small_file(small):

@@ -1,0 +1,113 @@
+"""DyLoRA: one training run, and every rank up to r works (Valipour et al., 2022).
+
+Which rank does a task need? LoRA must be trained again for each one that is tried. DyLoRA draws a rank b for every
+training step and uses only the first b rows of A and columns of B, so the first ones learn what matters most and
+each further one adds to them. Afterwards the rank is a dial: cut A and B at any b, no training needed.
+
+    h = W x + (α/b) · B[:, :b] A[:b] x            b drawn uniformly from 1 … r, one b for all layers of the step
+
+              A   ░░░░░░░░░░░░  1                 B   1 2 3 4
+     in ->        ░░░░░░░░░░░░  2   b = 2             ░ ░ · ·
+                  · · · · · · ·  3                    ░ ░ · ·    -> out
+                  · · · · · · ·  4 = r                ░ ░ · ·
+
+Trained parameters: LoRA's at rank r, r (in + out) per layer. GPT-2 124M, every linear layer and a head of two
+classes: 1,333,264 at r = 8. The trade: a search over ranks for the price of one run, and the layers merge like
+LoRA's; but at the full rank it is usually a little behind a LoRA trained for that rank alone, whose last rows are
+trained in every step.
+
+In the paper's *frozen* variant a step with rank b updates row and column b alone; the earlier ones take part without
+learning. It trades accuracy for speed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt2.errors import InputError
+from peft.lora import LinearWithLoRA, LoRALayer, wrap_linear_layers
+
+
+class RankDial:
+    """The rank in use: one object that all layers of a model share."""
+
+    def __init__(self, maximum: int):
+        self.maximum = maximum
+        self.drawn = maximum  # while training
+        self.chosen = maximum  # otherwise, see set_rank
+
+    def draw(self) -> None:
+        self.drawn = int(torch.randint(1, self.maximum + 1, ()))  # from torch's CPU generator: torch.manual_seed
+
+
+class DyLoRALayer(LoRALayer):
+    """A LoRALayer of which only the first ranks are used: x (…, in_dim) -> (α/b) · B[:, :b] A[:b] x (…, out_dim).
+
+    dial      where b stands
+    leads     draw a new b at every training forward; true for the first layer of a model, whose draw the others use
+    frozen    let only row and column b learn; the earlier ones take part as constants
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, rank: int, alpha: float, dial: RankDial, leads: bool, frozen: bool):
+        super().__init__(in_dim, out_dim, rank, alpha)
+        self.alpha, self.dial, self.leads, self.frozen = alpha, dial, leads, frozen
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.leads:
+            self.dial.draw()
+        b = self.dial.drawn if self.training else self.dial.chosen
+        A, B = self.A[:b], self.B[:, :b]
+        if self.training and self.frozen:
+            A = torch.cat([A[:-1].detach(), A[-1:]])
+            B = torch.cat([B[:, :-1].detach(), B[:, -1:]], dim=1)
+        return F.linear(F.linear(x, A), B) * (self.alpha / b)
+
+    def delta(self) -> Tensor:
+        """ΔW (out_dim, in_dim) at the rank chosen by set_rank, for merging."""
+        b = self.dial.chosen
+        return (self.B[:, :b] @ self.A[:b]) * (self.alpha / b)
+
+
+def set_rank(model: nn.Module, rank: int) -> None:
+    """From here on, evaluate and merge with the first ``rank`` rows and columns. Training still draws from 1 … r.
+
+    Raises InputError when the model carries no DyLoRA (a merged one does not), or was trained for fewer ranks.
+    """
+    dials = [module.dial for module in model.modules() if isinstance(module, DyLoRALayer)]
+    if not dials:
+        raise InputError("this model has no DyLoRA layers to set a rank for; if it is merged, peft.unmerge it first")
+    for dial in dials:
+        if not 1 <= rank <= dial.maximum:
+            raise InputError(f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}")
+        dial.chosen = rank
+
+
+def dylora(
+    model: nn.Module,
+    rank: int = 8,
+    alpha: float = 8,
+    target: str = "all",
+    layers: str | None = None,
+    frozen: bool = False,
+    train_head: bool = False,
+) -> None:
+    """LoRA trained so that it can be cut to any smaller rank afterwards.
+
+    Args:
+        rank: the largest rank r
+        alpha: numerator of the update's scale alpha/b
+        target: linear layers to change: all, or names such as q_proj,v_proj
+        layers: only in these blocks, such as 0-3,11
+        frozen: in a step with rank b, update only row and column b
+        train_head: train the head fully instead of by DyLoRA
+    """
+    dial = RankDial(rank)
+    leads = True
+
+    def wrapper(linear: nn.Module) -> nn.Module:
+        nonlocal leads
+        layer = LinearWithLoRA(linear, rank, alpha, DyLoRALayer, dial=dial, leads=leads, frozen=frozen)
+        leads = False
+        return layer
+
+    wrap_linear_layers(model, wrapper, target, layers, train_head)

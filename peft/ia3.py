@@ -1,0 +1,75 @@
+"""IA³: learn to turn signals up and down, with one number per channel (Liu et al., 2022, "T-Few").
+
+"Infused Adapter by Inhibiting and Amplifying Inner Activations": keys, values and the MLP's hidden layer are each
+multiplied by a learned vector. Nothing is added to the network; its own features gain or lose weight.
+
+    softmax( Q (l_k ⊙ K)ᵀ / √D ) (l_v ⊙ V)             fc_out( l_ff ⊙ GELU(fc_in(x)) )
+
+         x ──┬── q_proj ────────┐                      x ── fc_in ── GELU ── · l_ff ── fc_out ──►
+             ├── k_proj ── · l_k┼─ attention ──►
+             └── v_proj ── · l_v┘                      all three start at one: the untrained model is unchanged
+
+Trained parameters: 6 C per block (C for keys, C for values, 4 C for the hidden layer), and the head. GPT-2 124M, two
+classes: 56,834. The trade: the fewest parameters of all methods that reach into every block, and they merge, because a
+scaled output is a matrix with scaled rows and a scaled input one with scaled columns. But scaling cannot make
+a feature that the model does not have.
+
+Hugging Face's peft targets GPT-2's fused c_attn and so scales the queries too: ``queries=True`` does the same.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gpt2.model import GPT2
+from peft.lora import linear_like
+
+
+class ScaledOutput(nn.Module):
+    """A linear layer, then one learned factor per output: x (…, in) -> l ⊙ (W x + b) (…, out)."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.linear = linear
+        self.scale = nn.Parameter(torch.ones_like(linear.weight[:, 0]))  # l (out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * self.scale
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """A plain nn.Linear with scaled rows and bias; ``self`` stays as it is."""
+        new = linear_like(self.linear, self.linear.weight * self.scale[:, None])
+        if self.linear.bias is not None:
+            new.bias = nn.Parameter(self.linear.bias * self.scale, requires_grad=False)
+        return new
+
+
+class ScaledInput(nn.Module):
+    """One learned factor per input, then a linear layer: x (…, in) -> W (l ⊙ x) + b (…, out)."""
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.linear = linear
+        self.scale = nn.Parameter(torch.ones_like(linear.weight[0]))  # l (in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x * self.scale)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """A plain nn.Linear with scaled columns; ``self`` stays as it is."""
+        return linear_like(self.linear, self.linear.weight * self.scale)
+
+
+def ia3(model: GPT2, queries: bool = False) -> None:
+    """Learned factors on keys, values and the MLP's hidden layer.
+
+    Args:
+        queries: scale the queries too, as Hugging Face peft does on GPT-2
+    """
+    for block in model.h:
+        if queries:
+            block.attn.q_proj = ScaledOutput(block.attn.q_proj)
+        block.attn.k_proj = ScaledOutput(block.attn.k_proj)
+        block.attn.v_proj = ScaledOutput(block.attn.v_proj)
+        block.mlp.fc_out = ScaledInput(block.mlp.fc_out)

@@ -1,0 +1,218 @@
+"""Prompt tuning: trained vectors before the text, and nothing else (Lester et al., 2021; P-tuning, Liu et al., 2021).
+
+One can ask a language model for a task in words ("Is this message spam?"). A soft prompt is such a question whose
+words need not exist: P vectors of the embedding's width, placed before the text and found by gradient descent.
+
+    h₀ = [ p₁ … p_P ; wte(x₁) … wte(x_T) ] + wpe(0 … P + T - 1)        trained: p₁ … p_P, (P, C)
+
+      position    0   1   2   3   4   5   6        P = 3 soft tokens, then the text
+                 ░░  ░░  ░░ Win   a  prize [pad]
+                                     ▲ read here: the last real token
+
+P-tuning changes two things. The vectors are not trained one by one, they come out of an encoder, so that they depend
+on each other, and they may stand on both sides of the text, as a template says:
+
+    start (P, C) ─► MLP, or LSTM in both directions ─► p₁ … p_P        only training needs the encoder
+
+      position    0   1   2   3   4   5   6        template [P][P] TEXT [P]
+                 ░░  ░░ Win   a  prize ░░ [pad]
+                                       ▲ read here: behind the message
+
+How positions and padding are counted: soft tokens take positions like any others, so the text starts at the number of
+leading ones and the context is shorter by all of them. Leading ones go through the model's seam ``prompt``. Trailing
+ones follow each message's own last token, *before* its padding, so ``classify`` gives the same with and without
+padding. The model still returns one row per real token; that of the last one is read behind the trailing vectors.
+Where a message ends is what ``lengths`` says; without them (``model(tokens)``, generation) a message fills its row,
+and new text follows the template.
+
+Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, plus for the MLP of n layers h C + h +
+(n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,
+P = 20, h = 256, n = 2, two classes, with the head: 16,898 / 476,930 / 4,351,746.
+
+The trade: the fewest parameters of all methods, and one batch can mix tasks (``PromptPerTask``). But every message is
+P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
+"""
+
+import itertools
+import math
+import re
+
+import torch
+from torch import Tensor, nn
+
+from gpt2.errors import InputError
+from gpt2.model import GPT2
+from gpt2.tokenizer import get_tokenizer
+
+INITS = ("random", "vocabulary", "text")
+COMMON = 5000  # Lester et al. draw from the 5,000 most common tokens; in GPT-2's vocabulary the common ones come first
+
+
+class SoftPrompt(nn.Module):
+    """Trained vectors (P + Q, C): P stand before the text, the last Q = ``trailing`` behind it.
+
+    With an ``encoder`` its output stands there, and ``vectors`` are its input.
+    """
+
+    def __init__(self, vectors: Tensor, trailing: int = 0, encoder: nn.Module | None = None):
+        super().__init__()
+        self.vectors = nn.Parameter(vectors)
+        self.trailing, self.encoder = trailing, encoder
+
+    def everything(self) -> Tensor:
+        return self.vectors if self.encoder is None else self.encoder(self.vectors)  # (P + Q, C)
+
+    def forward(self) -> Tensor:
+        return self.everything()[: len(self.vectors) - self.trailing]  # (P, C)
+
+    def after(self) -> Tensor:
+        return self.everything()[len(self.vectors) - self.trailing :]  # (Q, C)
+
+    @torch.no_grad()
+    def finished(self) -> "SoftPrompt":
+        """The same prompt without its encoder: what is saved, and all that a trained prompt needs."""
+        return SoftPrompt(self.everything().clone(), self.trailing)
+
+
+class PromptEncoder(nn.Module):
+    """x (P, dim) -> (P, dim), in P-tuning. Both kinds as in Hugging Face peft.
+
+    encoder   ``mlp``: ``layers`` hidden layers, each with a ReLU. ``lstm``, as in the paper: ``layers`` layers that
+              read the soft tokens in both directions, then an MLP with one hidden layer
+    hidden    width of a hidden layer; of the LSTM, in each direction
+    """
+
+    def __init__(self, dim: int, encoder: str, hidden: int, layers: int):
+        super().__init__()
+        if hidden < 1 or layers < 1:
+            raise InputError(f"encoder_hidden is {hidden} and encoder_layers {layers}, expected at least 1 each")
+        self.lstm = None
+        if encoder == "mlp":
+            widths = [dim] + [hidden] * layers
+        elif encoder == "lstm":
+            self.lstm = nn.LSTM(dim, hidden, num_layers=layers, bidirectional=True)
+            widths = [2 * hidden, 2 * hidden]
+        else:
+            raise InputError(f"unknown encoder {encoder!r}; choose mlp or lstm")
+        steps = []
+        for n_in, n_out in itertools.pairwise(widths):
+            steps += [nn.Linear(n_in, n_out), nn.ReLU()]
+        self.mlp = nn.Sequential(*steps, nn.Linear(widths[-1], dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.lstm is not None:
+            x, _ = self.lstm(x)  # (P, 2 hidden): each soft token has seen the others, on both sides of the text
+        return self.mlp(x)
+
+
+class PromptPerTask(nn.Module):
+    """Several prompts of one shape, and for each message of a batch the one to use.
+
+        model.prompt = PromptPerTask([spam_model.prompt, news_model.prompt])
+        select_tasks(model, [0, 1, 1])        # the next batch: a spam question, then two about news
+
+    The frozen model is shared, so one batch serves several tasks (Lester et al., figure 2).
+    """
+
+    def __init__(self, prompts: list[SoftPrompt]):
+        super().__init__()
+        self.prompts, self.tasks = nn.ModuleList(prompts), None
+        self.trailing = prompts[0].trailing
+        if len({(p().shape, p.trailing) for p in prompts}) > 1:
+            raise InputError("the prompts of one batch must have the same number of virtual tokens at the same places")
+
+    def select(self, tasks: Tensor) -> None:
+        self.tasks = tasks
+
+    def forward(self) -> Tensor:
+        return chosen([prompt() for prompt in self.prompts], self.tasks)  # (B, P, C)
+
+    def after(self) -> Tensor:
+        return chosen([prompt.after() for prompt in self.prompts], self.tasks)  # (B, Q, C)
+
+
+def chosen(of_each_task: list[Tensor], tasks: Tensor | None) -> Tensor:
+    """One tensor per task, and a task number per message (B,) -> (B, …)."""
+    if tasks is None:
+        raise InputError("which task is each message of the batch? call select_tasks(model, tasks) first")
+    return torch.stack(of_each_task)[tasks]
+
+
+def select_tasks(model: GPT2, tasks: list[int] | Tensor) -> None:
+    """Say which task, 0 to number of tasks - 1, each message of the next batches belongs to."""
+    tasks = torch.as_tensor(tasks, device=model.wte.weight.device)
+    for module in model.modules():
+        if isinstance(module, PromptPerTask):
+            if tasks.min() < 0 or tasks.max() >= len(module.prompts):
+                raise InputError(f"tasks {tasks.tolist()}: this model has tasks 0 to {len(module.prompts) - 1}")
+            module.select(tasks)
+
+
+def check_virtual_tokens(model: GPT2, virtual_tokens: int) -> None:
+    """Raises InputError unless there is at least one, and room for a text of at least one token beside them."""
+    room = model.config.n_positions - 1
+    if not isinstance(virtual_tokens, int) or not 1 <= virtual_tokens <= room:
+        raise InputError(f"{virtual_tokens} virtual tokens, expected 1 to {room}: this model's context is {room + 1}")
+
+
+@torch.no_grad()
+def starting_vectors(model: GPT2, count: int, init: str, init_text: str | None) -> Tensor:
+    """(count, C): where the search for a prompt begins; see ``prompt`` for ``init``."""
+    vocabulary, C = model.config.vocab_size, model.config.n_embd
+    if init not in INITS:
+        raise InputError(f"unknown init {init!r}; choose one of {', '.join(INITS)}")
+    if init == "text" or init_text is not None:
+        ids = get_tokenizer().encode_ordinary(init_text or "")
+        if not ids or max(ids) >= vocabulary:
+            raise InputError(f"init_text is {init_text!r}, expected a text in words that this model's vocabulary has")
+        ids = torch.tensor(ids).repeat(math.ceil(count / len(ids)))[:count]
+    elif init == "vocabulary":
+        ids = torch.randint(min(COMMON, vocabulary), (count,))
+    else:
+        return torch.empty(count, C).uniform_(-0.5, 0.5).to(model.wte.weight)  # the paper's range
+    return model.wte(ids.to(model.wte.weight.device)).clone()
+
+
+def parse_template(template: str) -> tuple[int, int]:
+    """``"[P][P] TEXT [P]"`` -> (2, 1): soft tokens before and behind the text."""
+    parts = re.fullmatch(r"((?:\s*\[P\])*)\s*TEXT((?:\s*\[P\])*)\s*", template)
+    before, behind = (part.count("[P]") for part in parts.groups()) if parts else (0, 0)
+    if before + behind == 0:
+        raise InputError(f"template {template!r}: expected one TEXT with [P] around it, such as '[P][P] TEXT [P]'")
+    return before, behind
+
+
+def prompt(model: GPT2, virtual_tokens: int = 20, init: str = "vocabulary", init_text: str | None = None) -> None:
+    """A soft prompt: trained vectors before the text (Lester et al.).
+
+    Args:
+        virtual_tokens: number of trained vectors
+        init: start of the vectors: random, vocabulary (embeddings of common tokens), or text (with init_text)
+        init_text: start from the embeddings of this text, repeated or cut to virtual_tokens
+    """
+    check_virtual_tokens(model, virtual_tokens)
+    model.prompt = SoftPrompt(starting_vectors(model, virtual_tokens, init, init_text))
+
+
+def p_tuning(
+    model: GPT2,
+    virtual_tokens: int = 20,
+    template: str | None = None,
+    encoder: str = "mlp",
+    encoder_hidden: int = 256,
+    encoder_layers: int = 2,
+) -> None:
+    """A soft prompt out of an encoder, around the text as a template says (Liu et al.).
+
+    Args:
+        virtual_tokens: number of soft tokens, all before the text; a template counts its own
+        template: where soft tokens stand, such as "[P][P] TEXT [P]"
+        encoder: mlp or lstm
+        encoder_hidden: width of the encoder's hidden layers
+        encoder_layers: hidden layers of the mlp, or layers of the lstm
+    """
+    before, behind = (virtual_tokens, 0) if template is None else parse_template(template)
+    check_virtual_tokens(model, before + behind)
+    start = torch.randn(before + behind, model.config.n_embd)
+    network = PromptEncoder(model.config.n_embd, encoder, encoder_hidden, encoder_layers)
+    model.prompt = SoftPrompt(start, behind, network).to(model.wte.weight)

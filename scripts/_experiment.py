@@ -1,0 +1,146 @@
+"""One fine-tuning run, from prepared parts to a run folder (see gpt2/runs.py for what that holds)."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import peft
+from data import Dataset
+from data.batching import MessageBatches
+from gpt2.devices import peak_memory_mb
+from gpt2.errors import RunError
+from gpt2.files import whole_file, write_json
+from gpt2.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
+from gpt2.model import GPT2
+from gpt2.runs import STATE_FILE, load_state, read_json, save_state, without_nan, write_confusion, write_history
+
+
+@dataclass
+class Experiment:
+    """A model with a method in it, the data, and how to train. ``config`` is what config.json says."""
+
+    model: GPT2
+    dataset: Dataset
+    batches: dict[str, MessageBatches]  # train, validation, test
+    recipe: Recipe
+    device: torch.device
+    folder: Path
+    config: dict
+    started: float  # time.perf_counter() when the command began
+
+    def run(self, resuming: bool) -> None:
+        """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
+        self.model.to(self.device)
+        self.optimizer, self.progress = make_optimizer(self.model, self.recipe), Progress()
+        if resuming:
+            self.progress = load_state(self.folder / STATE_FILE, self.model, self.optimizer)
+            self.started -= read_json(self.folder / "metrics.json").get("seconds") or 0.0
+            print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
+        self.record("running")
+        try:
+            finetune(
+                self.model,
+                self.batches["train"],
+                self.batches["validation"],
+                self.recipe,
+                self.device,
+                around_evaluation=peft.merged,
+                progress=self.progress,
+                optimizer=self.optimizer,
+                after_epoch=self.after_epoch,
+            )
+            self.report()
+            (self.folder / STATE_FILE).unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            self.record("interrupted")
+            print(
+                f"Interrupted. The same command with --out {self.folder} goes on after epoch {self.progress.epoch}.",
+                file=sys.stderr,
+            )
+            raise
+        except RunError:
+            self.record("failed")
+            raise
+
+    def record(self, status: str, **results) -> dict:
+        """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""
+        wanted = ("method", "model", "data", "protocol", "recipe", "seed", "epochs", "options", "positive", "device")
+        metrics = {key: self.config[key] for key in wanted} | {
+            "trainable_parameters": sum(p.numel() for p in peft.trainable_parameters(self.model).values()),
+            "total_parameters": sum(p.numel() for p in self.model.parameters()),
+            "seconds": time.perf_counter() - self.started,
+            "seconds_training": self.progress.seconds_training,
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "status": status,
+            **results,
+        }
+        write_json(self.folder / "metrics.json", without_nan(metrics))
+        return metrics
+
+    def after_epoch(self, progress: Progress) -> None:
+        """Save where we are, and say how it goes."""
+        save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
+        write_history(self.folder, progress)
+        self.record("running")
+        row = progress.history[-1]
+        print(
+            f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss "
+            f"{row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.1%}, {row['seconds']:.1f} s",
+            flush=True,
+        )
+
+    def report(self) -> None:
+        """Save the adapter, evaluate on the three parts, and print the closing table."""
+        peft.save(self.model, self.folder / "adapter")
+        classes, positive = self.dataset.classes, self.dataset.positive
+        results = {}
+        with peft.merged(self.model):
+            for name, batches in self.batches.items():
+                index = classes.index(positive) if positive else None
+                results[name], probabilities = evaluate(self.model, batches, self.device, self.recipe.pooling, index)
+        write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
+        self.write_predictions(probabilities)
+        metrics = self.record("finished", **results)
+
+        shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
+        table = pd.DataFrame(results).T[shown].astype({"n": int})
+        formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
+        print("\n" + table.to_string(formatters=formats))
+        print(f"(precision, recall and F1 {f'of class {positive}' if positive else 'averaged over the classes'})")
+        print(
+            f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, "
+            f"peak memory {metrics['peak_memory_mb']:,.0f} MB"
+        )
+        print(f'Results in {self.folder}; try: python scripts/classify.py {self.folder} "You have won a prize!"')
+
+    def write_predictions(self, probabilities) -> None:
+        """predictions.csv: the test messages, what they are, what they were called, and how sure the model was."""
+        test, classes = self.dataset.test, self.dataset.classes
+        table = pd.DataFrame(
+            {
+                "label": [classes[label] for label in test.label],
+                "predicted": [classes[label] for label in probabilities.argmax(axis=1)],
+                "probability": probabilities.max(axis=1).round(6),
+                "text": test.text,
+            }
+        )
+        with whole_file(self.folder / "predictions.csv") as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:
+    """A rough forecast for a CPU: 6 operations per weight and token, at half the speed of a large matrix product."""
+    matrix = torch.rand(768, 768)
+    matrix @ matrix  # the first product also starts the threads
+    start = time.perf_counter()
+    for _ in range(10):
+        matrix @ matrix
+    speed = 10 * 2 * 768**3 / (time.perf_counter() - start)
+    weights = sum(p.numel() for p in model.h.parameters())
+    tokens = sum(batch.tokens.numel() for batch in batches.in_order()) * epochs
+    minutes = 6 * weights * tokens / (speed / 2) / 60
+    print(f"Expect   about {max(1, round(minutes))} minutes on this CPU; --model practice takes seconds.", flush=True)

@@ -1,0 +1,32 @@
+"""Fixtures for all tests: a GPT-2 small enough to run in a millisecond."""
+
+import os
+
+# Read when torch is first imported, also by the commands that tests start. Tiny models gain nothing from more threads,
+# and threads that spin while they wait for each other make a busy machine ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def tiny_config():
+    from gpt2 import GPT2Config
+
+    return GPT2Config(vocab_size=97, n_positions=24, n_embd=24, n_layer=2, n_head=3)
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    """A random GPT2 in evaluation mode, whose every parameter (biases too) visibly matters to its output."""
+    import torch
+
+    from gpt2 import GPT2
+
+    model = GPT2(tiny_config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return model

@@ -1,0 +1,407 @@
+"""Checkpoints: every layout that is GPT-2 loads exactly; everything else is refused by file and tensor."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import gpt2.weights
+from gpt2 import GPT2, GPT2Config, InputError, load_gpt2, save_gpt2
+from gpt2.classifier import add_classification_head
+from gpt2.config import SIZES
+from gpt2.weights import fingerprint, layout, read_fingerprints, sha256
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    """A checkpoint of ``tiny_model`` in the Hugging Face layout."""
+    save_gpt2(tiny_model, tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def edit(folder, change):
+    """Let ``change`` alter the dictionary of tensors in a checkpoint."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+
+
+def assert_same(model, other):
+    for (name, a), (name_b, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert name == name_b and torch.equal(a, b), name
+
+
+# --------------------------------------------------------------------------------------------- what loads, exactly
+
+
+def test_save_and_load_give_the_same_numbers(folder, tiny_model):
+    loaded = load_gpt2(folder)
+    assert_same(loaded, tiny_model)
+    assert loaded.config == tiny_model.config
+    assert not loaded.training
+    assert loaded.lm_head.weight is loaded.wte.weight
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in loaded.parameters())
+
+
+@torch.no_grad()
+def test_saved_model_loads_in_transformers_with_equal_logits(folder, tiny_model, draw_tokens):
+    from transformers import GPT2LMHeadModel
+
+    theirs, info = GPT2LMHeadModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokens = draw_tokens(2, 24, tiny_model)
+    torch.testing.assert_close(theirs.eval()(tokens).logits, tiny_model(tokens), atol=1e-4, rtol=0)
+
+
+def test_both_spellings_of_the_keys(folder, tiny_model):
+    assert all(name.startswith("transformer.") for name in load_file(folder / "model.safetensors"))
+    edit(folder, lambda t: [t.update({n.removeprefix("transformer."): t.pop(n)}) for n in list(t)])
+    assert "wte.weight" in load_file(folder / "model.safetensors")
+    assert_same(load_gpt2(folder), tiny_model)
+
+
+@pytest.mark.parametrize("start", ["", "transformer."])
+def test_attention_mask_buffers_are_ignored(folder, tiny_model, start):
+    def add_buffers(tensors):
+        for i in range(2):
+            tensors[f"{start}h.{i}.attn.bias"] = torch.ones(1, 1, 24, 24, dtype=torch.uint8)
+            tensors[f"{start}h.{i}.attn.masked_bias"] = torch.tensor(float("-inf"))
+
+    edit(folder, add_buffers)
+    assert_same(load_gpt2(folder), tiny_model)
+
+
+def test_stored_head_equal_to_the_embedding_is_accepted(folder, tiny_model):
+    edit(folder, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"].clone()}))
+    assert_same(load_gpt2(folder), tiny_model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("with_head", [False, True])
+def test_half_precision_files_become_float32(tmp_path, tiny_model, dtype, with_head):
+    save_gpt2(tiny_model, tmp_path, dtype=dtype)
+    if with_head:
+        edit(tmp_path, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"].clone()}))
+    assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values()} == {dtype}
+    loaded = load_gpt2(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    assert_same(loaded, tiny_model.to(dtype).float())
+
+
+def test_single_file_with_its_config_beside_it(folder, tiny_model):
+    assert_same(load_gpt2(folder / "model.safetensors"), tiny_model)
+    other = (folder / "model.safetensors").rename(folder / "renamed.safetensors")
+    assert_same(load_gpt2(str(other)), tiny_model)
+
+
+def test_single_file_without_config_of_a_published_width(tmp_path):
+    model = GPT2(GPT2Config(vocab_size=50, n_positions=16, n_embd=128, n_layer=6, n_head=4))  # practice's width, depth
+    save_gpt2(model, tmp_path)
+    (tmp_path / "config.json").unlink()
+    for source in (tmp_path, tmp_path / "model.safetensors"):
+        loaded = load_gpt2(source)
+        assert loaded.config == model.config
+        assert_same(loaded, model)
+
+
+def test_single_file_without_config_of_another_width_asks_for_it(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"mine/model.safetensors: how many attention heads\?.*config.json"):
+        load_gpt2(folder)
+
+
+def test_sharded_checkpoint_of_transformers(hugging_face, tmp_path, draw_tokens):
+    theirs = hugging_face(vocab_size=61, n_positions=16, n_embd=32, n_layer=3, n_head=2)
+    theirs.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    ours = load_gpt2(tmp_path)
+    tokens = draw_tokens(2, 16, ours)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), theirs(tokens).logits, atol=1e-4, rtol=0)
+
+
+def test_bundled_practice_checkpoint_loads():
+    model = load_gpt2("practice")
+    assert model.config == SIZES["practice"]
+    assert sum(p.numel() for p in model.parameters()) == 7_655_552
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def replace_tensor(name, make):
+    return lambda tensors: tensors.update({name: make(tensors[name])})
+
+
+def set_value(value):
+    def change(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[-1] = value
+        return tensor
+
+    return change
+
+
+BIAS, WEIGHT = "transformer.h.1.attn.c_attn.bias", "transformer.h.0.mlp.c_fc.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "change", "reason"),
+    [
+        (BIAS, replace_tensor(BIAS, lambda t: t[:-1]), r"shape \(71,\), expected \(72,\)"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: t.T), r"shape \(96, 24\), expected \(24, 96\)"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: t[None]), r"shape \(1, 24, 96\), expected \(24, 96\)"),
+        ("h.1.attn.c_attn.bias", lambda t: t.pop(BIAS), "is missing"),
+        ("transformer.wte.weight", replace_tensor("transformer.wte.weight", set_value(float("nan"))), "NaN"),
+        (BIAS, replace_tensor(BIAS, set_value(float("nan"))), "NaN"),
+        (WEIGHT, replace_tensor(WEIGHT, set_value(float("inf"))), "infinite"),
+        (WEIGHT, replace_tensor(WEIGHT, set_value(float("-inf"))), "infinite"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: set_value(float("inf"))(t.half())), "infinite"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: set_value(float("nan"))(t.bfloat16())), "NaN"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: t.int()), "torch.int32, expected one of torch.float32"),
+        (WEIGHT, replace_tensor(WEIGHT, lambda t: t.double()), "torch.float64, expected one of torch.float32"),
+        ("h.7.ln_1.bias", lambda t: t.update({"h.7.ln_1.bias": torch.zeros(24)}), "not belong to a GPT-2 of 2 blocks"),
+        ("rotary.freqs", lambda t: t.update({"rotary.freqs": torch.zeros(24)}), "not belong"),
+        ("lm_head.weight", lambda t: t.update({"lm_head.weight": torch.zeros(97, 24)}), "differs from wte.weight"),
+        ("lm_head.weight", lambda t: t.update({"lm_head.weight": torch.zeros(2, 24)}), r"shape \(2, 24\), expected"),
+    ],
+)
+def test_wrong_tensor_is_named_with_its_file(folder, tensor, change, reason):
+    edit(folder, change)
+    with pytest.raises(InputError, match=rf"mine/model\.safetensors.*{re.escape(tensor)}.*{reason}"):
+        load_gpt2(folder)
+
+
+def test_finite_numbers_whose_sum_overflows_are_accepted(folder):
+    largest = torch.finfo(torch.float32).max
+    edit(folder, lambda t: t.update({BIAS: torch.full((72,), largest)}))
+    assert load_gpt2(folder).h[1].attn.q_proj.bias.min() == largest
+
+
+@pytest.mark.parametrize("length", [0, 4, 50, 5_000, -1])
+def test_truncated_file_is_refused(folder, length):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"mine/model\.safetensors is not a whole safetensors file.*download or save"):
+        load_gpt2(folder)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04pickled code " * 100, b"\xff" * 64, b"<html>404</html>" * 20])
+def test_file_of_another_format_is_refused(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    for remove_config in (False, True):
+        if remove_config:
+            (folder / "config.json").unlink()
+        with pytest.raises(InputError, match=r"mine/model\.safetensors is not a whole safetensors file"):
+            load_gpt2(folder)
+
+
+def test_file_with_another_ending_is_refused(folder):
+    (folder / "model.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"mine/model\.bin is not a \.safetensors file"):
+        load_gpt2(folder / "model.bin")
+
+
+def test_pickled_weights_are_refused_and_the_reason_given(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"no model\.safetensors in .*mine \(only pickled weights.*convert"):
+        load_gpt2(folder)
+
+
+def test_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match=re.escape(f"no model.safetensors in {tmp_path}; expected a folder")):
+        load_gpt2(tmp_path)
+
+
+def test_path_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no model .*nowhere.*nor one of auto, practice, gpt2, gpt2-medium"):
+        load_gpt2(tmp_path / "nowhere")
+
+
+def test_file_that_holds_another_model_is_refused(tmp_path):
+    save_file({"encoder.weight": torch.zeros(3, 3)}, tmp_path / "bert.safetensors")
+    with pytest.raises(InputError, match=r"bert\.safetensors holds no GPT-2"):
+        load_gpt2(tmp_path / "bert.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"[1, 2]", b'"gpt2"', b"\xff\xfe{}"])
+def test_broken_config_is_refused(folder, content):
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"mine/config\.json is not readable as JSON"):
+        load_gpt2(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"model_type": "llama"}, {"activation_function": "relu"}, {"n_head": 5}, {"n_embd": None}]
+)
+def test_config_of_another_kind_is_refused(folder, change):
+    config = json.loads((folder / "config.json").read_text()) | change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=f"mine: .*config.*{next(iter(change))}"):
+        load_gpt2(folder)
+
+
+def test_config_that_contradicts_the_tensors_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    for change, tensor in (({"n_layer": 3}, "h.2."), ({"n_layer": 1}, "h.1."), ({"vocab_size": 98}, "wte.weight")):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(InputError, match=f"mine/model.safetensors.*{tensor}"):
+            load_gpt2(folder)
+
+
+def write_index(folder, content):
+    (folder / "model.safetensors.index.json").write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_index_cannot_reach_outside_its_folder(folder, tmp_path):
+    (folder / "model.safetensors").rename(tmp_path / "secret.safetensors")
+    for name in ("../secret.safetensors", str(tmp_path / "secret.safetensors"), "..", "."):
+        write_index(folder, {"weight_map": {"transformer.wte.weight": name}})
+        with pytest.raises(InputError, match=r"index\.json names .*, which is not in the folder"):
+            load_gpt2(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", {"weight_map": []}, {"weight_map": {}}, {"weight_map": {"wte.weight": [1]}}]
+)
+def test_broken_index_is_refused(folder, content):
+    (folder / "model.safetensors").unlink()
+    write_index(folder, content)
+    with pytest.raises(InputError, match=r"mine/model\.safetensors\.index\.json is not an index"):
+        load_gpt2(folder)
+
+
+def test_missing_shard_is_named(folder):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    write_index(folder, {"weight_map": {"wte.weight": "model-1.safetensors", "wpe.weight": "model-2.safetensors"}})
+    with pytest.raises(InputError, match=r"index\.json names model-2\.safetensors, which is not in the folder"):
+        load_gpt2(folder)
+
+
+# ------------------------------------------------------------------------------------------- GPT-2 124M, by its name
+
+
+@pytest.fixture
+def as_gpt2(monkeypatch, tmp_path, tiny_model):
+    """An assets folder in which ``tiny_model`` passes for GPT-2 124M."""
+    save_gpt2(tiny_model, tmp_path / "assets" / "gpt2")
+    tensors = load_file(tmp_path / "assets" / "gpt2" / "model.safetensors")
+    known = {name.removeprefix("transformer."): sha256(tensor) for name, tensor in tensors.items()}
+    known["lm_head.weight"] = known["wte.weight"]
+    monkeypatch.setattr(gpt2.weights, "read_fingerprints", lambda: known)
+    monkeypatch.setitem(SIZES, "gpt2", tiny_model.config)
+    return tmp_path / "assets"
+
+
+def test_published_weights_asked_for_by_name_are_verified(as_gpt2, tiny_model):
+    assert_same(load_gpt2("gpt2", assets=as_gpt2), tiny_model)
+    edit(as_gpt2 / "gpt2", lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"].clone()}))
+    assert_same(load_gpt2("gpt2", assets=as_gpt2), tiny_model)
+
+
+@pytest.mark.parametrize("name", ["wte.weight", "h.0.attn.c_attn.weight", "h.1.mlp.c_proj.bias", "ln_f.bias"])
+def test_one_changed_number_is_found_and_its_tensor_named(as_gpt2, name):
+    edit(as_gpt2 / "gpt2", replace_tensor(f"transformer.{name}", lambda t: set_value(t.view(-1)[-1] + 1e-6)(t)))
+    with pytest.raises(InputError, match=rf"gpt2/model\.safetensors: tensor transformer\.{name} .*sha256 differs"):
+        load_gpt2("gpt2", assets=as_gpt2)
+    load_gpt2(as_gpt2 / "gpt2")  # by its path it is somebody's own model
+
+
+def test_weights_of_the_published_shape_need_its_config_too(as_gpt2):
+    file = as_gpt2 / "gpt2" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"n_head": 6}))  # no tensor shows the number of heads
+    with pytest.raises(InputError, match=r"gpt2: config\.json is not GPT-2 124M's"):
+        load_gpt2("gpt2", assets=as_gpt2)
+    load_gpt2(as_gpt2 / "gpt2")
+
+
+def test_table_of_fingerprints_names_every_tensor_of_gpt2():
+    table = read_fingerprints()
+    head = table.pop("lm_head.weight")
+    assert len(table) == 148
+    assert table.keys() == layout(SIZES["gpt2"]).keys()
+    assert all(re.fullmatch("[0-9a-f]{64}", sha) for sha in table.values())
+    assert len(set(table.values())) == 148
+    assert head == table["wte.weight"] == "e182e433b37dbdb47448e0413c840edf6965113c1fc8048c63b69795d8cf875a"
+    assert table["h.0.attn.c_attn.weight"] == "df332e9d9ae908db358a00423f14af1c0036bc9a2332aca395adf68e3eb08b48"
+
+
+def test_sha256_is_of_little_endian_float32_in_row_order():
+    import hashlib
+    import struct
+
+    tensor = torch.tensor([[1.0, 2.0], [3.0, -4.5]])
+    assert sha256(tensor) == hashlib.sha256(struct.pack("<4f", 1, 2, 3, -4.5)).hexdigest()
+    assert sha256(tensor.T) == hashlib.sha256(struct.pack("<4f", 1, 3, 2, -4.5)).hexdigest()
+    assert sha256(tensor.half()) == sha256(tensor)
+
+
+# ------------------------------------------------------------------------------------------- fingerprint of a model
+
+
+def test_fingerprint_is_stable_and_sees_every_weight(folder):
+    first, second = load_gpt2(folder), load_gpt2(folder)
+    original = fingerprint(first)
+    assert fingerprint(second) == original
+    for name, parameter in second.named_parameters():
+        with torch.no_grad():
+            before = parameter.view(-1)[-1].clone()
+            parameter.view(-1)[-1] += 1e-3
+            assert fingerprint(second) != original, name
+            parameter.view(-1)[-1] = before
+    assert fingerprint(second) == original
+
+
+def test_fingerprint_leaves_out_a_classification_head(folder):
+    language_model = load_gpt2(folder)
+    first, second = add_classification_head(load_gpt2(folder), 2), add_classification_head(load_gpt2(folder), 3)
+    assert fingerprint(first) == fingerprint(second) == fingerprint(language_model)
+
+
+# ----------------------------------------------------------------------------------------------------------- memory
+
+LOAD_WITHIN = """
+import os, resource, sys
+import torch
+from gpt2 import load_gpt2
+
+folder, warm_up, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+load_gpt2(warm_up)(torch.zeros(1, 4, dtype=int))  # threads and lazy imports are there before we count
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:")) * 1024
+mapped = os.path.getsize(folder + "/model.safetensors")  # counted by the system, though these pages are the file's
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+
+def load_within(share):
+    resource.setrlimit(resource.RLIMIT_DATA, (used + mapped + int(share * size), hard))
+    try:
+        load_gpt2(folder)
+        return True
+    except (RuntimeError, MemoryError) as error:
+        return "memory" not in str(error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+print(load_within(0.9), load_within(1.3))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory in Linux's way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_loading_takes_less_than_1_3_times_the_float32_checkpoint(tmp_path, folder, dtype):
+    """The system refuses this process more memory, so there is no peak to miss; 0.9 times must be too little."""
+    model = GPT2(GPT2Config(vocab_size=14_000, n_positions=256, n_embd=384, n_layer=6, n_head=6))
+    size = 4 * sum(p.numel() for p in model.parameters())
+    assert 0.30 < 4 * model.wte.weight.numel() / size < 0.34  # the embedding's share in GPT-2 124M is 0.31
+    save_gpt2(model, tmp_path, dtype)
+    edit(tmp_path, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"].clone()}))
+    command = [sys.executable, "-c", LOAD_WITHIN, str(tmp_path), str(folder), str(size)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
