@@ -17,6 +17,9 @@ import torch
 from gpt2.errors import InputError
 from gpt2.tokenizer import END_OF_TEXT as PADDING
 
+NEIGHBOURHOOD = 16  # batches among which messages are sorted by length
+BAND = 8  # tokens: messages that differ by less count as equally long
+
 
 class Batch(NamedTuple):
     """B messages, padded on the right to T tokens."""
@@ -51,6 +54,11 @@ def make_batch(token_lists: Sequence[list[int]], labels: Sequence[int], pad_to: 
     padded = [tokens + [PADDING] * (width - len(tokens)) for tokens in token_lists]
     lengths = [len(tokens) for tokens in token_lists]
     return Batch(torch.tensor(padded), torch.tensor(lengths), torch.tensor([int(label) for label in labels]))
+
+
+def cut(items: Sequence, size: int) -> Iterator[Sequence]:
+    """Cut a sequence into pieces of ``size``; the last may be shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 class MessageBatches:
@@ -90,13 +98,26 @@ class MessageBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def order(self, seed: int, epoch: int) -> list[int]:
-        """Return the messages' order in that epoch.
+        """Return the messages' order in that epoch: at random, then alike in length within a neighbourhood.
+
+        Messages are drawn in groups of ``NEIGHBOURHOOD`` batches, each group is sorted by length (in bands of
+        ``BAND`` tokens, within which the order stays random) and cut into batches, and the batches are shuffled
+        again: random enough to learn from, with little padding. Where all are padded to one width there is
+        nothing to gain, and the order stays plainly random.
 
         It follows from the two numbers alone, not from the state of a generator that earlier epochs advanced:
         a run that resumes in epoch 3 sees what it would have seen.
         """
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-        return torch.randperm(len(self.token_lists), generator=generator).tolist()
+        order = torch.randperm(len(self.token_lists), generator=generator).tolist()
+        if self.pad_to is not None:
+            return order
+        batches = []
+        for group in cut(order, NEIGHBOURHOOD * self.batch_size):
+            batches += cut(sorted(group, key=lambda i: len(self.token_lists[i]) // BAND), self.batch_size)
+        partial = batches.pop() if len(batches[-1]) < self.batch_size else []  # stays last, where it can be dropped
+        batches = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        return [i for batch in [*batches, partial] for i in batch]
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
         """Yield the batches of that epoch, ``len(self)`` of them."""
@@ -107,6 +128,5 @@ class MessageBatches:
         return self._batches(range(len(self.token_lists)))
 
     def _batches(self, order: Sequence[int]) -> Iterator[Batch]:
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
+        for chosen in cut(order, self.batch_size):
             yield make_batch([self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to)

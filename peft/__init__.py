@@ -146,6 +146,7 @@ def unmerge(model: nn.Module) -> nn.Module:
     for name, wrapper in model.peft_merged.items():
         model.set_submodule(name, wrapper)
     del model.peft_merged
+    model.train(model.training)  # the wrappers missed any change of mode while they were out
     return model
 
 

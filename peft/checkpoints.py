@@ -37,7 +37,10 @@ def save(model: nn.Module, folder: str | Path) -> None:
         raise InputError("this model carries no method to save; peft.apply(model, ...) puts one in")
     if hasattr(model, "peft_merged"):
         raise InputError("this model is merged; call peft.unmerge(model) before peft.save")
+    unfinished = finish(model)
     tensors = {name: p.detach().cpu().contiguous() for name, p in adapter_tensors(model).items()}
+    for name, module in unfinished.items():
+        model.set_submodule(name, module)
     with whole_file(Path(folder) / TENSOR_FILE) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     config = {
@@ -50,6 +53,15 @@ def save(model: nn.Module, folder: str | Path) -> None:
     write_json(Path(folder) / CONFIG_FILE, config)
 
 
+def finish(model: nn.Module) -> dict[str, nn.Module]:
+    """Drop what only training needs, such as a prompt's encoder, in place: a module says so by a method ``finished``,
+    which returns what remains. Returns the modules that stood there before, by name."""
+    unfinished = {name: module for name, module in model.named_modules() if hasattr(module, "finished")}
+    for name, module in unfinished.items():
+        model.set_submodule(name, module.finished())
+    return unfinished
+
+
 def num_classes(model: nn.Module) -> int | None:
     """Outputs of the classification head, whatever wraps it; None for a language model."""
     if not has_classification_head(model):
@@ -58,11 +70,12 @@ def num_classes(model: nn.Module) -> int | None:
     return head.out_features
 
 
-def load(model: nn.Module, folder: str | Path) -> nn.Module:
+def load(model: nn.Module, folder: str | Path, **changes) -> nn.Module:
     """Put a saved adapter onto a fresh base model, in place: trainable and savable again, output as when saved.
 
-    A classification head is added when the adapter has one and the model does not. Raises InputError when the base
-    is another model, or when a file is damaged or does not belong.
+    A classification head is added when the adapter has one and the model does not. ``changes`` replace options of
+    the method: ``quantize=False`` puts a QLoRA adapter over the full-precision weights, ready to merge. Raises
+    InputError when the base is another model, or when a file is damaged or does not belong.
     """
     config_file, tensor_file = Path(folder) / CONFIG_FILE, Path(folder) / TENSOR_FILE
     for file in (config_file, tensor_file):
@@ -78,7 +91,8 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
         raise InputError(f"{folder} was trained on another base model; load the one it was trained on")
     if classes and not has_classification_head(model):
         add_classification_head(model, classes)
-    peft.apply(model, method, **options)
+    peft.apply(model, method, **options | changes)
+    finish(model)
     read_tensors(adapter_tensors(model), tensor_file)
     return model
 

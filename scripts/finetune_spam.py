@@ -41,6 +41,7 @@ def main(argv: list[str]) -> None:
     model = load_gpt2(checkpoint.source, args.assets)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
     add_classification_head(model, len(dataset.classes))
+    total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
     peft.apply(model, args.method, **options)
     recipe = make_recipe(args, model.config.n_embd)
     batches, max_length, cut = make_batches(dataset, args, model)
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> None:
         "classes": list(dataset.classes),
         "positive": dataset.positive,
         "device": str(device),
+        "total_parameters": total,
         "max_length": max_length,
         "pad_to": batches["train"].pad_to,
     }
@@ -186,7 +188,7 @@ def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
     """What was loaded, what will be trained, and whatever a person should know about either."""
     import peft
 
-    total = sum(p.numel() for p in model.parameters())
+    total = config["total_parameters"]
     trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
     sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
     settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
