@@ -18,6 +18,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "a folder of that name is in the way")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)

@@ -1,5 +1,6 @@
 """Is the network there? Asked before a download, so that a machine without one is told at once."""
 
+import http.client
 import re
 import threading
 import urllib.error
@@ -21,7 +22,7 @@ def why_unreachable(url: str, seconds: float) -> str | None:
             answer[0] = None
         except urllib.error.HTTPError:
             answer[0] = None  # a refusal is an answer: the network is there
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             answer[0] = "no network: " + re.sub(r"[<>]|urlopen error |\[Errno -?\d+\] ?", "", str(error)).strip()
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -229,9 +229,13 @@ def read_fingerprints() -> dict[str, str]:
 
 
 def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write ``config.json`` and ``model.safetensors``, which transformers' GPT2LMHeadModel loads, into ``folder``."""
-    parameters = dict(model.named_parameters())
-    tensors = {}
+    """Write ``config.json`` and ``model.safetensors``, which transformers' GPT2LMHeadModel loads, into ``folder``.
+
+    Raises InputError for a model that a method has changed: its weights are no longer those of a plain GPT-2.
+    """
+    parameters, tensors = dict(model.named_parameters()), {}
+    if missing := [n for ours in layout(model.config).values() for n in ours if n not in parameters]:
+        raise InputError(f"{missing[0]} is wrapped or quantised by a fine-tuning method; peft.merge(model) first")
     for name, ours in layout(model.config).items():
         joined = torch.cat([parameters[n].detach().to("cpu", dtype) for n in ours])
         tensors[f"transformer.{name}"] = (joined.T if stored_in_by_out(name) else joined).contiguous()

@@ -68,7 +68,9 @@ class Experiment:
 
     def record(self, status: str, **results) -> dict:
         """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""
-        wanted = "method model data protocol recipe seed epochs options positive device total_parameters".split()
+        wanted = (
+            "method model model_asked_for data protocol recipe seed epochs options positive device total_parameters"
+        ).split()
         metrics = {key: self.config[key] for key in wanted} | {
             "trainable_parameters": sum(p.numel() for p in peft.trainable_parameters(self.model).values()),
             "seconds": time.perf_counter() - self.started,

@@ -36,7 +36,13 @@ def main(argv: list[str]) -> None:
 
     device = choose_device(args.device)
     dataset = load_dataset(
-        args.data, args.protocol, args.seed, args.assets, text_column=args.text_column, label_column=args.label_column
+        args.data,
+        args.protocol,
+        args.seed if args.split_seed is None else args.split_seed,
+        args.assets,
+        text_column=args.text_column,
+        label_column=args.label_column,
+        published_seed=123 if args.split_seed is None else args.split_seed,
     )
     model = load_gpt2(checkpoint.source, args.assets)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
@@ -49,10 +55,12 @@ def main(argv: list[str]) -> None:
         "method": args.method,
         "options": model.peft_options,
         "model": checkpoint.source,
+        "model_asked_for": args.model,
         "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,
         "text_column": args.text_column,
         "label_column": args.label_column,
         "protocol": dataset.protocol,
+        "split_seed": args.split_seed,
         "recipe": args.recipe,
         "batch_size": args.batch_size,
         **{key: value for key, value in dataclasses.asdict(recipe).items() if key not in ("seed", "epochs")},
@@ -114,6 +122,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument("--lr", type=float, help="step size (default: one that suits the method)")
     parser.add_argument("--weight-decay", type=float, help="default: 0.01, published 0.1")
     parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument(
+        "--split-seed",
+        type=int,
+        metavar="SEED",
+        help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
+    )
     parser.add_argument("--pooling", choices=("last", "last-position", "first", "mean"), help="token the head reads")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run goes on")
     parser.add_argument("--also-train", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")

@@ -59,3 +59,9 @@ def test_json_keeps_letters_readable_and_broken_content_writes_nothing(tmp_path)
         write_json(path, {"text": object()})
     assert json.loads(path.read_text(encoding="utf-8")) == {"text": "naïve 🙂"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_way_is_named(tmp_path):
+    (tmp_path / "name").mkdir()
+    with pytest.raises(InputError, match="in the way"), whole_file(tmp_path / "name"):
+        pass

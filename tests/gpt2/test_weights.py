@@ -405,3 +405,9 @@ def test_loading_takes_less_than_1_3_times_the_float32_checkpoint(tmp_path, fold
     command = [sys.executable, "-c", LOAD_WITHIN, str(tmp_path), str(folder), str(size)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_a_model_that_a_method_has_changed_is_not_saved_as_plain_gpt2(tiny_model, tmp_path):
+    tiny_model.h[0].mlp.fc_in = torch.nn.Sequential(tiny_model.h[0].mlp.fc_in)
+    with pytest.raises(InputError, match="h.0.mlp.fc_in.weight is wrapped"):
+        save_gpt2(tiny_model, tmp_path)
