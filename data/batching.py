@@ -123,9 +123,11 @@ class MessageBatches:
         """Yield the batches of that epoch, ``len(self)`` of them."""
         return self._batches(self.order(seed, epoch)[: len(self) * self.batch_size])
 
-    def in_order(self) -> Iterator[Batch]:
-        """Yield every message once, in the order given."""
-        return self._batches(range(len(self.token_lists)))
+    def by_length(self) -> Iterator[tuple[list[int], Batch]]:
+        """Yield every message once, to evaluate on, with its place in the order given: shortest first, so that a
+        batch holds hardly any padding."""
+        order = sorted(range(len(self.token_lists)), key=lambda i: len(self.token_lists[i]))
+        return zip(cut(order, self.batch_size), self._batches(order), strict=True)
 
     def _batches(self, order: Sequence[int]) -> Iterator[Batch]:
         for chosen in cut(order, self.batch_size):

@@ -4,7 +4,7 @@ Which parameters train is decided before (they require grad); the loop only foll
 ``train`` and ``validation`` are any objects with
 
     shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
-    in_order()              every message once, to evaluate on
+    by_length()             every message once, to evaluate on: (places in the data, batch), in any order
     len()                   batches in an epoch
 """
 
@@ -220,14 +220,16 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    all_logits, all_labels = [], []
-    for batch in tqdm(list(batches.in_order()), desc="evaluating", unit="batch", leave=False, disable=None):
+    order, all_logits, all_labels = [], [], []
+    for places, batch in tqdm(list(batches.by_length()), desc="evaluating", unit="batch", leave=False, disable=None):
         tokens, lengths, labels = (part.to(device, non_blocking=True) for part in batch)
         with autocast(device):
             all_logits.append(classify(model, tokens, lengths, pooling).float())
         all_labels.append(labels)
+        order += places
     model.train(was_training)
-    logits, labels = torch.cat(all_logits).cpu(), torch.cat(all_labels).cpu()
+    back = torch.tensor(order).argsort()  # where each message of the data went
+    logits, labels = torch.cat(all_logits).cpu()[back], torch.cat(all_labels).cpu()[back]
     probabilities = logits.softmax(dim=-1).numpy()
     metrics = classification_metrics(labels.numpy(), probabilities, positive)
     return metrics | {"loss": F.cross_entropy(logits, labels).item()}, probabilities

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
                     optimizer.state[parameter][rest[0]] = value if rest[0] == "step" else value.to(parameter.device)
                 elif kind == "best":
                     progress.best[name] = file.get_tensor(key)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} does not fit this run ({error}); delete its folder and start again") from error
     return progress
 

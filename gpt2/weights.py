@@ -217,7 +217,8 @@ def fingerprint(model: nn.Module) -> str:
     without = "lm_head." if has_classification_head(model) else None
     for name, parameter in sorted(model.named_parameters()):
         if without is None or not name.startswith(without):
-            digest.update(f"{name} {tuple(parameter.shape)} {sha256(parameter.detach().cpu())}\n".encode())
+            values = "meta" if parameter.is_meta else sha256(parameter.detach().cpu())  # meta: shapes, to count with
+            digest.update(f"{name} {tuple(parameter.shape)} {values}\n".encode())
     return digest.hexdigest()
 
 

@@ -142,6 +142,6 @@ def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> Non
         matrix @ matrix
     speed = 10 * 2 * 768**3 / (time.perf_counter() - start)
     weights = sum(p.numel() for p in model.h.parameters())
-    tokens = sum(batch.tokens.numel() for batch in batches.in_order()) * epochs
+    tokens = sum(batch.tokens.numel() for batch in batches.shuffled(0, 0)) * epochs
     minutes = 6 * weights * tokens / (speed / 2) / 60
     print(f"Expect   about {max(1, round(minutes))} minutes on this CPU; --model practice takes seconds.", flush=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data.batching import PADDING, MessageBatches, encode, make_batch
+from data.batching import PADDING, MessageBatches, cut, encode, make_batch
 from gpt2.errors import InputError
 
 MESSAGES = [[i] * (i + 1) for i in range(10)]  # message i holds the token i, i + 1 times
@@ -37,13 +37,23 @@ def test_padding():
         make_batch([[1, 2, 3]], [0], pad_to=2)
 
 
-def test_in_order_serves_every_message_once():
-    batches = MessageBatches(MESSAGES, LABELS, batch_size=4, drop_last=True)
-    served = list(batches.in_order())
-    assert seen(served) == list(range(10))
-    assert [len(batch.labels) for batch in served] == [4, 4, 2]
-    assert served[1].labels.tolist() == [0, 1, 0, 1]
-    assert served[1].tokens.shape == (4, 8)
+def test_by_length_serves_every_message_once_with_its_place():
+    messages = [MESSAGES[i] for i in (3, 0, 9, 5, 1, 8)]
+    batches = MessageBatches(messages, [0, 1, 0, 1, 0, 1], batch_size=4, drop_last=True)
+    served = list(batches.by_length())
+    assert [places for places, _ in served] == [[1, 4, 0, 3], [5, 2]]  # shortest first, none dropped
+    assert seen(batch for _, batch in served) == [0, 1, 3, 5, 8, 9]
+    assert served[0][1].labels.tolist() == [1, 0, 0, 1]
+    assert served[1][1].tokens.shape == (2, 10)
+
+
+def test_batches_hold_messages_of_like_length_and_differ_between_epochs():
+    lengths = torch.randint(5, 100, (400,), generator=torch.Generator().manual_seed(0)).tolist()
+    batches = MessageBatches([[1] * n for n in lengths], [0] * 400, batch_size=8)
+    padded = sum(batch.tokens.numel() for batch in batches.shuffled(1, 0))
+    assert sum(lengths) < padded < 1.15 * sum(lengths)
+    one, two = ({tuple(sorted(chosen)) for chosen in cut(batches.order(1, epoch), 8)} for epoch in (0, 1))
+    assert len(one & two) < 5  # not the same batches again in another order
 
 
 def test_shuffled_follows_the_order_of_seed_and_epoch():
