@@ -48,7 +48,8 @@ class Method:
 
     @property
     def summary(self) -> str:
-        return inspect.getdoc(self.insert).splitlines()[0]
+        preset = ", ".join(f"{name} {value}" for name, value in self.preset.items())
+        return inspect.getdoc(self.insert).splitlines()[0] + (f" (With {preset}.)" if preset else "")
 
     def help(self, option: str) -> str:
         """What the method's docstring says of an option."""

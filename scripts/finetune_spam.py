@@ -100,28 +100,33 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     """The settings of the run, and the options of its method. The methods' options come from their signatures."""
     import peft
 
-    parser = _cli.Parser(description=__doc__)
-    parser.add_argument(
-        "--method",
-        default="lora",
-        metavar="NAME",
-        help="; ".join(f"{name}: {method.summary.rstrip('.')}" for name, method in peft.METHODS.items()),
-    )
+    names = "\n".join(f"  {name:<17}{method.summary}" for name, method in peft.METHODS.items())
+    parser = _cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
+    parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
     _cli.add_model_arguments(parser)
-    parser.add_argument("--data", default="auto", metavar="auto|sms|practice|FILE.csv|FILE.tsv")
+    parser.add_argument(
+        "--data",
+        default="auto",
+        metavar="NAME|FILE",
+        help="auto (the SMS Spam Collection if it can be had, else practice), sms, practice (2,000 bundled messages), "
+        "or your own table, .csv or .tsv (default: %(default)s)",
+    )
     parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
     parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
     parser.add_argument(
         "--protocol", default="published", choices=("published", "strict"), help="split of the SMS data"
     )
     parser.add_argument(
-        "--recipe", default="default", choices=("default", "published"), help="published: to the letter"
+        "--recipe",
+        default="default",
+        choices=("default", "published"),
+        help="published: the walk-through to the letter",
     )
-    parser.add_argument("--epochs", type=_cli.positive_int, default=5)
-    parser.add_argument("--batch-size", type=_cli.positive_int, default=8)
+    parser.add_argument("--epochs", type=_cli.positive_int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("--batch-size", type=_cli.positive_int, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument("--lr", type=float, help="step size (default: one that suits the method)")
     parser.add_argument("--weight-decay", type=float, help="default: 0.01, published 0.1")
-    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--seed", type=int, default=123, help="same seed, same result (default: %(default)s)")
     parser.add_argument(
         "--split-seed",
         type=int,
