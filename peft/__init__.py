@@ -26,7 +26,7 @@ class Method:
     """A way to fine-tune.
 
     insert  function(model, **options) that changes a frozen model in place; its docstring describes the options
-    lr      AdamW's step size that did well on SMS validation data with a model 128 wide; see learning_rate
+    lr      AdamW's step size for a model 128 wide (docs/results/learning_rates.md); see learning_rate
     preset  options that make this a method of its own, and so cannot be changed
     lora_head   the classification head stays frozen and is itself given LoRA (unless train_head is asked for)
     """
@@ -58,26 +58,26 @@ class Method:
 
 
 METHODS = {  # in teaching order
-    "full": Method(selective.full, lr=2e-4),
-    "head": Method(selective.head, lr=5e-3),
-    "selective": Method(selective.selective, lr=1e-3),
-    "bitfit": Method(selective.bitfit, lr=5e-3),
-    "layernorm": Method(selective.layernorm, lr=5e-3),
-    "lora": Method(lora_family.lora, lr=2e-3, lora_head=True),
-    "rslora": Method(lora_family.lora, lr=1e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
-    "dora": Method(dora.dora, lr=2e-3, lora_head=True),
-    "dylora": Method(dylora.dylora, lr=2e-3, lora_head=True),
-    "minlora": Method(lora_parametrize.minlora, lr=2e-3, lora_head=True),
-    "qlora": Method(qlora.qlora, lr=2e-3, lora_head=True),
-    "adapter": Method(adapters.adapter, lr=2e-3),
-    "adapter-pfeiffer": Method(adapters.adapter_pfeiffer, lr=2e-3),
-    "adapter-parallel": Method(adapters.adapter_parallel, lr=2e-3),
-    "mam": Method(unified.mam, lr=2e-3),
+    "full": Method(selective.full, lr=5e-4),
+    "head": Method(selective.head, lr=1e-2),
+    "selective": Method(selective.selective, lr=2e-3),
+    "bitfit": Method(selective.bitfit, lr=3e-3),
+    "layernorm": Method(selective.layernorm, lr=1e-2),
+    "lora": Method(lora_family.lora, lr=3e-3, lora_head=True),
+    "rslora": Method(lora_family.lora, lr=3e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
+    "dora": Method(dora.dora, lr=3e-3, lora_head=True),
+    "dylora": Method(dylora.dylora, lr=8e-3, lora_head=True),
+    "minlora": Method(lora_parametrize.minlora, lr=3e-3, lora_head=True),
+    "qlora": Method(qlora.qlora, lr=3e-3, lora_head=True),
+    "adapter": Method(adapters.adapter, lr=3e-3),
+    "adapter-pfeiffer": Method(adapters.adapter_pfeiffer, lr=3e-3),
+    "adapter-parallel": Method(adapters.adapter_parallel, lr=8e-3),
+    "mam": Method(unified.mam, lr=1e-3),
     "ia3": Method(ia3.ia3, lr=1e-2),
     "prompt": Method(prompt.prompt, lr=1e-2),
     "p-tuning": Method(prompt.p_tuning, lr=5e-3),
-    "prefix": Method(prefix.prefix, lr=2e-3),
-    "p-tuning-v2": Method(prefix.p_tuning_v2, lr=1e-2),
+    "prefix": Method(prefix.prefix, lr=3e-4),
+    "p-tuning-v2": Method(prefix.p_tuning_v2, lr=3e-2),
 }
 
 
