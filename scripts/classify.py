@@ -26,12 +26,13 @@ def main(argv: list[str]) -> None:
     texts = args.text or read_lines(args.file)
 
     from data.batching import MessageBatches, encode
-    from gpt2.devices import choose_device
+    from gpt2.devices import choose_device, fit_threads
     from gpt2.finetune import evaluate
     from gpt2.tokenizer import get_tokenizer
 
     device = choose_device(args.device)
     model, config = load_run(Path(args.run), args.assets)
+    fit_threads(model.config.n_embd)
     tokens, cut = encode(texts, get_tokenizer(), config["max_length"])
     if cut:
         print(f"{cut:,} messages are longer than {config['max_length']} tokens and were cut.", file=sys.stderr)

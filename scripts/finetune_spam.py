@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     import peft
     from data import load_dataset
     from gpt2.classifier import add_classification_head
-    from gpt2.devices import choose_device, describe
+    from gpt2.devices import choose_device, describe, fit_threads
     from gpt2.weights import load_gpt2
 
     device = choose_device(args.device)
@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
         published_seed=123 if args.split_seed is None else args.split_seed,
     )
     model = load_gpt2(checkpoint.source, args.assets)
+    fit_threads(model.config.n_embd)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
     add_classification_head(model, len(dataset.classes))
     total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters

@@ -35,13 +35,14 @@ def main(argv: list[str]) -> None:
 
     import torch
 
-    from gpt2.devices import choose_device
+    from gpt2.devices import choose_device, fit_threads
     from gpt2.generation import stream
     from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
     from gpt2.weights import load_gpt2
 
     device, tokenizer = choose_device(args.device), get_tokenizer()
     model = load_gpt2(checkpoint.source, args.assets).to(device)
+    fit_threads(model.config.n_embd)
     tokens = torch.tensor([tokenizer.encode_ordinary(prompt)], dtype=torch.long, device=device)
     new = stream(
         model,
