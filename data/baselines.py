@@ -7,6 +7,8 @@ A method's accuracy means little alone. On short messages, counting words and wo
 hard to beat.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -30,11 +32,15 @@ def majority(dataset: Dataset) -> dict[str, dict]:
 
 
 def tfidf(dataset: Dataset) -> dict[str, dict]:
-    """Weigh words and word pairs by tf-idf, fit logistic regression; return the metrics of each part.
+    """Weigh words and word pairs by tf-idf, fit logistic regression; return the metrics of each part."""
+    return _metrics(dataset, fit_tfidf(dataset))
+
+
+def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
+    """Return the fitted classifier: texts -> (messages, classes) probabilities.
 
     tf-idf = how often a word stands in this message × how rare it is among the training messages. The
-    strength of the regularisation is the one with the lowest validation loss; the test part is looked at
-    once, at the end.
+    strength of the regularisation is the one with the lowest validation loss; the test part is not looked at.
     """
     # Marks count as words: "!" and "£" tell spam, and a text of nothing but emoji still has features.
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]")
@@ -47,10 +53,10 @@ def tfidf(dataset: Dataset) -> dict[str, dict]:
         return log_loss(dataset.validation["label"], probabilities, labels=range(len(dataset.classes)))
 
     best = min(models, key=validation_loss)
-    return _metrics(dataset, lambda texts: best.predict_proba(vectorizer.transform(texts)))
+    return lambda texts: best.predict_proba(vectorizer.transform(texts))
 
 
-def _metrics(dataset: Dataset, predict) -> dict[str, dict]:
+def _metrics(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
     """Return ``{split: metrics}`` for ``predict``: texts -> (messages, classes) probabilities."""
     positive = None if dataset.positive is None else dataset.classes.index(dataset.positive)
     parts = {split: getattr(dataset, split) for split in SPLITS}

@@ -66,7 +66,7 @@ METHODS = {  # in teaching order
     "lora": Method(lora_family.lora, lr=3e-3, lora_head=True),
     "rslora": Method(lora_family.lora, lr=3e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
     "dora": Method(dora.dora, lr=3e-3, lora_head=True),
-    "dylora": Method(dylora.dylora, lr=8e-3, lora_head=True),
+    "dylora": Method(dylora.dylora, lr=3e-3, lora_head=True),
     "minlora": Method(lora_parametrize.minlora, lr=3e-3, lora_head=True),
     "qlora": Method(qlora.qlora, lr=3e-3, lora_head=True),
     "adapter": Method(adapters.adapter, lr=3e-3),

@@ -12,13 +12,15 @@ take the others with it.
 import dataclasses
 import datetime
 import os
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from _cli import ROOT
 from tqdm import tqdm
 
 from gpt2.errors import InputError
@@ -125,9 +127,22 @@ def open_comparison(out: Path, settings: Settings, command: str, machine: dict) 
             "its settings to go on, or name another folder with --out"
         )
     started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
-    commands = [*record.get("commands", []), *([command] if command not in record.get("commands", []) else [])]
+    commands = list(dict.fromkeys(map(without_folders, [*record.get("commands", []), command])))
     runs = record.get("runs", {})
     write_json(file, {"settings": now, "started": started, "commands": commands, "machine": machine, "runs": runs})
+
+
+def without_folders(command: str) -> str:
+    """A command as others can repeat it. ``--assets`` says where data lie on one machine and changes no result; of an
+    absolute path the part inside this checkout remains, or the name."""
+    words, kept = shlex.split(command), []
+    for before, word in zip(["", *words], words, strict=False):
+        path = Path(word)
+        if path.is_absolute():
+            word = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        if "--assets" not in (before, word) and not word.startswith("--assets="):
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | None, jobs: int) -> dict[str, str]:
@@ -210,14 +225,7 @@ def stop(running: Sequence[Running]) -> None:
         one.process.wait()
 
 
-def existing_runs(out: Path) -> Iterator[tuple[Run, Path]]:
-    """The finished runs of a results folder, as their own files describe them."""
-    import peft
-
-    for folder in sorted((out / "runs").glob("*/")):
-        metrics = read_json(folder / "metrics.json")
-        if metrics.get("status") != "finished":
-            continue
-        known = peft.METHODS[metrics["method"]].options
-        changed = {k: v for k, v in metrics["options"].items() if k in known and v != known[k].default}
-        yield Run(metrics["method"], metrics["seed"], tuple(sorted(changed.items()))), folder
+def finished_runs(out: Path) -> list[Path]:
+    """The folders of all finished runs, of this command and of earlier ones."""
+    folders = sorted((out / "runs").glob("*/"))
+    return [folder for folder in folders if read_json(folder / "metrics.json").get("status") == "finished"]

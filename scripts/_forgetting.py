@@ -44,7 +44,7 @@ def windows(files: Sequence[Path]) -> Tensor:
         text = read(file)
         share = WINDOWS // len(files)
         for i in range(share):
-            start = text.find("\n", len(text) * i // share) + 1  # at the start of a line; none left: at that of the file
+            start = text.find("\n", len(text) * i // share) + 1  # of a line; of the file where no line follows
             piece = text[start : start + CHARACTERS_PER_TOKEN * WIDTH].replace(SEPARATOR, "").strip()
             tokens = tokenizer.encode_ordinary(piece)[:WIDTH]
             if len(tokens) == WIDTH:

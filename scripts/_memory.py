@@ -13,13 +13,17 @@ In one block of gpt2/model.py, C wide with H heads, autograd keeps, in numbers p
     C        output of attention, input of out_proj     4 C      input of fc_out
     H        sums of the softmax (the (T, T) weights themselves are never stored)
 
-together 16 C + H + 4, and C + 2 for the last norm. LoRA needs the inputs of its layers just as full fine-tuning does, because
-the gradient of A is made of them, and keeps r more for each of the six layers: it saves gradients and optimiser
-state, and no activations.
+together 16 C + H + 4, and C + 2 for the last norm. LoRA needs the inputs of its layers just as full fine-tuning does,
+because the gradient of A is made of them, and keeps r more for each of the six layers: it saves gradients and
+optimiser state, and no activations.
 
     python scripts/_memory.py practice lora      one real step: its peak memory above what Python and the libraries take
 """
 
+import functools
+import itertools
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +33,7 @@ if __name__ == "__main__":
 
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 import peft
 from gpt2.classifier import add_classification_head, classify
@@ -59,15 +64,20 @@ class Budget:
         return self.weights + self.gradients + self.optimiser + self.activations
 
 
+@functools.cache
 def budget(config: GPT2Config, method: str, tokens: int = MESSAGES * TOKENS) -> Budget:
     """What a step on a batch of so many tokens takes; ``method`` is one of METHODS, with its default options."""
-    with torch.device("meta"):  # shapes without memory
-        model = add_classification_head(GPT2(config))
-        peft.apply(model, method)
+    model = with_method(config, method)
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     trained = sum(parameter.nbytes for parameter in peft.trainable_parameters(model).values())
     rank = model.peft_options.get("rank", 0)
     return Budget(weights, trained, 2 * trained, 4 * tokens * activations(config, rank))
+
+
+def with_method(config: GPT2Config, method: str) -> GPT2:
+    """A classifier with a method in it, on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        return peft.apply(add_classification_head(GPT2(config)), method)
 
 
 def activations(config: GPT2Config, rank: int = 0) -> int:
@@ -89,13 +99,29 @@ def peak_bytes() -> int:
 
 
 def measure(config: GPT2Config, method: str) -> int:
-    """Bytes that two real steps take, on the CPU with random weights; the second has the optimiser's state beside it."""
+    """Bytes that two real steps take, on the CPU with random weights; the second finds the optimiser's state there."""
     tiny = GPT2Config(vocab_size=10, n_positions=8, n_embd=8, n_layer=1, n_head=1)
     train(add_classification_head(GPT2(tiny)), "full", torch.zeros(1, 4, dtype=torch.long))  # loads what PyTorch needs
     before = peak_bytes()
     model = add_classification_head(GPT2(config))
     train(model, method, torch.randint(config.vocab_size, (MESSAGES, TOKENS)))
     return peak_bytes() - before
+
+
+def check(sizes: tuple[str, ...] = CHECKED) -> dict[str, dict[str, int]]:
+    """size -> method -> bytes measured, each in a process of its own; what could not be measured is left out.
+
+    glibc keeps freed memory below a threshold that grows with use. A fixed one makes it give back what is free, and the
+    peak shows what was in use; other systems ignore the variable.
+    """
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    found: dict[str, dict[str, int]] = {}
+    for size, method in tqdm(list(itertools.product(sizes, METHODS)), desc="memory", leave=False, disable=None):
+        command = [sys.executable, __file__, size, method]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if result.returncode == 0:
+            found.setdefault(size, {})[method] = int(result.stdout)
+    return found
 
 
 def train(model: GPT2, method: str, tokens: torch.Tensor) -> None:

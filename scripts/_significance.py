@@ -64,8 +64,8 @@ def compare_all(correct: pd.DataFrame) -> pd.DataFrame:
     ``correct`` has a column for each method and a row for each test message of each seed, indexed by (seed, position,
     text): 1 right, 0 wrong, NaN where that method has no run with that seed.
 
-    Columns: a, b, n, difference (of accuracies), low and high (95 %, bootstrap), a_only and b_only (right where the other
-    is wrong), p (McNemar), p_holm, differs.
+    Columns: a, b, n, difference (of accuracies), low and high (95 %, bootstrap), a_only and b_only (right where the
+    other is wrong), p (McNemar), p_holm, differs.
     """
     rows, sums, counts = [], [], []
     texts = correct.index.get_level_values("text")

@@ -49,6 +49,7 @@ def dissect(config: GPT2Config, method: str, options: dict | None = None, classe
     """Apply a method to a model of this shape and look."""
     model = shapes_only(config, classes)
     base = flops(model)
+    total = sum(parameter.numel() for parameter in model.parameters())  # quantised ones will be buffers
     old_parameters = {id(parameter) for parameter in model.parameters()}
     old_modules = {id(module) for module in model.modules()}
     old_head = {id(parameter) for parameter in model.lm_head.parameters()}
@@ -57,8 +58,8 @@ def dissect(config: GPT2Config, method: str, options: dict | None = None, classe
 
     trained = peft.trainable_parameters(model)
     numbers = sum(parameter.numel() for parameter in trained.values())
-    total = sum(parameter.numel() for parameter in model.parameters())
     new = {name for name, parameter in trained.items() if id(parameter) not in old_parameters}
+    total += sum(trained[name].numel() for name in new)
     head_new = {name for name in new if name.startswith("lm_head")}
     head = "trained" if old_head & set(map(id, trained.values())) else "frozen + LoRA" if head_new else "frozen"
     ideas = new_modules(model, old_modules)
@@ -77,9 +78,7 @@ def dissect(config: GPT2Config, method: str, options: dict | None = None, classe
             except InputError:
                 mergeable = "no"
     per_token = base / message_tokens(model)
-    return Anatomy(
-        method, found_family, words, numbers, total, head, mergeable, stored, extra, extra_merged, per_token
-    )
+    return Anatomy(method, found_family, words, numbers, total, head, mergeable, stored, extra, extra_merged, per_token)
 
 
 def shapes_only(config: GPT2Config, classes: int = 2) -> GPT2:

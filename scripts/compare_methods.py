@@ -20,12 +20,14 @@ from pathlib import Path
 
 import _cli
 
+from gpt2.errors import RunError
 
-def main(argv: list[str]) -> int:
+
+def main(argv: list[str]) -> None:
     args = parse(argv)
     checkpoint = _cli.choose_model(args)
 
-    from _comparison_runs import Settings, carry_out, main_runs, open_comparison, sweep_runs
+    from _comparison_runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
 
     out = Path(args.out)
     settings = Settings(
@@ -33,11 +35,21 @@ def main(argv: list[str]) -> int:
     )
     failures: dict[str, str] = {}
     if not args.report_only:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: stop the runs as Ctrl-C does
         runs = main_runs(args.methods, args.seeds) + (sweep_runs(args.seeds) if args.rank_sweep else [])
         open_comparison(out, settings, "python scripts/compare_methods.py " + shlex.join(argv), machine())
-        failures = carry_out(out, runs, settings, args.assets, args.jobs)
-    return 1 if failures else 0
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it stops its runs too
+        try:
+            failures = carry_out(out, runs, settings, args.assets, args.jobs)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    if finished_runs(out) or args.report_only:
+        from _comparison_report import write_report
+        from _comparison_results import collect
+
+        file = write_report(out, collect(out, args.assets, args.general_text), args.check_memory)
+        print(f"Report in {file}; a row for each run in {out / 'results.csv'}", flush=True)
+    if failures:
+        raise RunError(f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}; see their output.txt")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -69,6 +81,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rank-sweep", action="store_true", help="also LoRA and rsLoRA at ranks 1, 2, 4, … 64")
     parser.add_argument("--report-only", action="store_true", help="train nothing; write the report from what is there")
+    parser.add_argument(
+        "--general-text",
+        metavar="FILE",
+        help="English text (UTF-8, .xz too) to measure forgetting on (default: FOLDER/corpus/*.txt.xz of --assets)",
+    )
+    parser.add_argument(
+        "--check-memory",
+        action="store_true",
+        help="measure real training steps, up to GPT-2 124M, beside the memory arithmetic (minutes, 3 GB)",
+    )
     return parser.parse_args(argv)
 
 

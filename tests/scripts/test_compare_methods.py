@@ -112,7 +112,7 @@ def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatc
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_an_interrupted_comparison_goes_on(two_classes, tmp_path):
     out = tmp_path / "results"
-    arguments = ["--methods", "head", "--seeds", "1", "--data", two_classes, "--epochs", "40", "--out", out]
+    arguments = ["--methods", "head", "--seeds", "1", "--data", two_classes, "--epochs", "12", "--out", out]
     started = [sys.executable, ROOT / "scripts/compare_methods.py", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -331,8 +331,6 @@ def test_points_that_would_hide_each_other_are_spread():
 
 
 def test_labels_do_not_cover_each_other(tmp_path, monkeypatch):
-    boxes = []
-    monkeypatch.setattr(plots, "overlap", lambda a, b, real=plots.overlap: boxes.append((a, b)) or real(a, b))
     random = np.random.default_rng(0)
     table = pd.DataFrame(
         {
