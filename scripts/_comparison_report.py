@@ -96,9 +96,9 @@ def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
         f"95 % interval of a paired bootstrap over the test messages ({DRAWS:,} draws), and exact McNemar test on the "
         "pooled answers of all seeds, p adjusted by Holm for all pairs of methods and baseline; the interval is of the "
         "one comparison and not adjusted. A message that is tested with several seeds counts once for each in the "
-        "test, and is drawn as one in the bootstrap. Seconds are without evaluation, whatever else "
-        "the machine did. Peak memory is the process's, with Python and its libraries. *Extra FLOPs/token*: matrix "
-        "products beyond the "
+        "test, and is drawn as one in the bootstrap. Seconds are those of a run's fastest epoch, "
+        "without evaluation; where other programs ran beside, they are too high. Peak memory is the process's, "
+        "with Python and its libraries. *Extra FLOPs/token*: matrix products beyond the "
         f"{base / 1e6:,.1f} M of the model without a method, for a message of {MESSAGE_TOKENS} tokens, as trained and "
         "after `peft.merge`; multiplications element by element and the unpacking of quantised weights are not "
         "counted. *Forgetting*: rise of the language model's loss, see below.",
