@@ -48,8 +48,9 @@ class Method:
 
     @property
     def summary(self) -> str:
+        first = inspect.getdoc(self.insert).splitlines()[0]
         preset = ", ".join(f"{name} {value}" for name, value in self.preset.items())
-        return inspect.getdoc(self.insert).splitlines()[0] + (f" (With {preset}.)" if preset else "")
+        return f"{first.rstrip('.')}, with {preset}." if preset else first
 
     def help(self, option: str) -> str:
         """What the method's docstring says of an option."""
