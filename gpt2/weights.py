@@ -229,8 +229,8 @@ def read_fingerprints() -> dict[str, str]:
     return table | {"lm_head.weight": table["wte.weight"]}
 
 
-def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write ``config.json`` and ``model.safetensors``, which transformers' GPT2LMHeadModel loads, into ``folder``.
+def hugging_face_tensors(model: GPT2, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The model's weights, without a head, under the names and in the shapes of transformers' GPT-2; on the CPU.
 
     Raises InputError for a model that a method has changed: its weights are no longer those of a plain GPT-2.
     """
@@ -240,6 +240,15 @@ def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float3
     for name, ours in layout(model.config).items():
         joined = torch.cat([parameters[n].detach().to("cpu", dtype) for n in ours])
         tensors[f"transformer.{name}"] = (joined.T if stored_in_by_out(name) else joined).contiguous()
+    return tensors
+
+
+def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write ``config.json`` and ``model.safetensors``, which transformers' GPT2LMHeadModel loads, into ``folder``.
+
+    Raises InputError for a model that a method has changed.
+    """
+    tensors = hugging_face_tensors(model, dtype)
     with whole_file(Path(folder) / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(Path(folder) / "config.json", model.config.to_hugging_face())

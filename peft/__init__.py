@@ -3,6 +3,8 @@
 import peft
 peft.apply(model, "lora", rank=8, alpha=8)   # afterwards exactly the parameters to train require grad
 peft.save(model, folder); peft.load(model, folder); peft.merge(model); peft.unmerge(model)
+peft.export(model, folder)                   # a plain transformers model
+peft.Adapters(model)                         # many adapters, one base
 """
 
 import contextlib
@@ -90,6 +92,14 @@ def apply(model: nn.Module, method: str, also_train: str | None = None, **option
 
     Raises InputError for an unknown method, an option that it lacks, and when a method is in place already.
     """
+    base = fingerprint(model)  # before anything changes
+    put_in(model, method, also_train, **options)
+    model.peft_base = base  # an adapter file says which model it belongs to
+    return model
+
+
+def put_in(model: nn.Module, method: str, also_train: str | None = None, **options) -> None:
+    """``apply``, without the fingerprint of the base."""
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
     if hasattr(model, "peft_method"):
@@ -99,7 +109,6 @@ def apply(model: nn.Module, method: str, also_train: str | None = None, **option
         if name not in known:
             takes = ", ".join(known) or "no options"
             raise InputError(f"{method} has no option {name!r}; it takes {takes}")
-    base = fingerprint(model)  # before anything changes
     freeze(model)
     METHODS[method].insert(model, **METHODS[method].preset, **options)
     model.train(model.training)  # new modules start in training mode, whatever the model is in
@@ -112,8 +121,7 @@ def apply(model: nn.Module, method: str, also_train: str | None = None, **option
     settings = {name: options.get(name, p.default) for name, p in known.items()}
     if also_train:
         settings["also_train"] = also_train
-    model.peft_method, model.peft_options, model.peft_base = method, settings, base
-    return model
+    model.peft_method, model.peft_options = method, settings
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -167,5 +175,19 @@ def merged(model: nn.Module) -> Iterator[nn.Module]:
 
 
 from peft.checkpoints import load, save  # noqa: E402 - they need the names above
+from peft.export import export  # noqa: E402
+from peft.switching import Adapters  # noqa: E402
 
-__all__ = ["METHODS", "Method", "apply", "load", "merge", "merged", "save", "trainable_parameters", "unmerge"]
+__all__ = [
+    "METHODS",
+    "Adapters",
+    "Method",
+    "apply",
+    "export",
+    "load",
+    "merge",
+    "merged",
+    "save",
+    "trainable_parameters",
+    "unmerge",
+]

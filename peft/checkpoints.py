@@ -1,10 +1,27 @@
 """Adapter files: what a method has learned, without the base model it was learned on.
 
-folder/adapter_model.safetensors   the trained tensors, and a frozen classification head (it was drawn at random)
-folder/adapter_config.json         the method, its options, and which base model they belong to
+    folder/adapter_config.json         which method, with which options, on which base model
+    folder/adapter_model.safetensors   the trained tensors, and a frozen classification head (it was drawn at random)
+
+                      save                                load
+    our model ──► finish, fields ──► the two files ──► check, insert, read ──► our model, equal in every bit
+                                        ▲    │
+                       Hugging Face's peft, both ways         (for the methods that it has; see peft/hugging_face.py)
+
+For the methods that Hugging Face's peft has, the files are laid out as it lays them out, and it loads them. Keys and
+tensors that only we read (``method``, ``options``, …, ``gpt2_peft.*``) stand beside, and it passes over them. All other
+methods, and what the library has no place for (``reason`` says what), have the ``peft_type`` GPT2_PEFT_ADAPTER, and
+tensors under our own names. Files that carry no ``method`` were written by the library, and are read as such.
+
+A file may come from anybody. So sizes are compared with what the file really holds before anything is built, and no
+name in it is ever used as a path, a pattern or code.
 """
 
+import copy
 import json
+import math
+import re
+import typing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,9 +33,16 @@ import peft
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
-from gpt2.weights import check_tensor, fingerprint, open_safetensors
+from gpt2.model import GPT2
+from gpt2.weights import fingerprint
+from peft import hugging_face, hugging_face_config
+from peft.fields import Field, TensorFile
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
+OWN_TYPE = "GPT2_PEFT_ADAPTER"
+MOST_CONFIG_BYTES = 1_000_000
+# Options that say how training starts and what helps it. A loaded adapter needs none of that, so it is built small.
+ONLY_TRAINING = {"encoder_hidden": 1, "encoder_layers": 1, "prefix_hidden": 0, "init_text": None}
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -38,19 +62,52 @@ def save(model: nn.Module, folder: str | Path) -> None:
     if hasattr(model, "peft_merged"):
         raise InputError("this model is merged; call peft.unmerge(model) before peft.save")
     unfinished = finish(model)
-    tensors = {name: p.detach().cpu().contiguous() for name, p in adapter_tensors(model).items()}
-    for name, module in unfinished.items():
-        model.set_submodule(name, module)
-    with whole_file(Path(folder) / TENSOR_FILE) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
-    config = {
+    try:
+        config, fields = describe(model)
+        prefix = prefix_of(config["peft_type"])
+        tensors = {tensor_name(prefix, name): field.tensor() for name, field in fields.items()}
+    finally:
+        for name, module in unfinished.items():
+            model.set_submodule(name, module)
+    config |= {
         "method": model.peft_method,
         "options": model.peft_options,
         "num_classes": num_classes(model),
         "base_config": asdict(model.config) if hasattr(model, "config") else None,
         "base_fingerprint": model.peft_base,
     }
+    with whole_file(Path(folder) / TENSOR_FILE) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(Path(folder) / CONFIG_FILE, config)
+
+
+def describe(model: nn.Module) -> tuple[dict, dict[str, Field]]:
+    """The layout of a model's adapter files: Hugging Face's where it has one, and what they hold."""
+    reason = {}
+    if isinstance(model, GPT2) and model.peft_method in hugging_face.TYPES:
+        try:
+            fields = hugging_face.fields(model)
+            return hugging_face_config.configuration(model, fields), fields
+        except InputError as error:
+            reason = {"reason": str(error)}
+    return {"peft_type": OWN_TYPE} | reason, own_fields(model)
+
+
+def own_fields(model: nn.Module) -> dict[str, Field]:
+    return {name: Field([parameter]) for name, parameter in adapter_tensors(model).items()}
+
+
+def prefix_of(kind: str) -> str:
+    if kind == OWN_TYPE:
+        return ""
+    return "base_model." if kind in hugging_face.PROMPTS else "base_model.model."
+
+
+def tensor_name(prefix: str, name: str) -> str:
+    """The name in the file of one of hugging_face.fields: inside the library's wrappers and transformers' model."""
+    if not prefix or name == "prompt_embeddings" or name.startswith(hugging_face.OURS):
+        return name
+    return f"{prefix}{name}" if name.startswith(("score.", "lm_head.")) else f"{prefix}transformer.{name}"
 
 
 def finish(model: nn.Module) -> dict[str, nn.Module]:
@@ -71,44 +128,112 @@ def num_classes(model: nn.Module) -> int | None:
 
 
 def load(model: nn.Module, folder: str | Path, **changes) -> nn.Module:
-    """Put a saved adapter onto a fresh base model, in place: trainable and savable again, output as when saved.
+    """Put a saved adapter, ours or Hugging Face peft's, onto a fresh base model, in place: trainable and savable
+    again, output as when saved.
 
     A classification head is added when the adapter has one and the model does not. ``changes`` replace options of
     the method: ``quantize=False`` puts a QLoRA adapter over the full-precision weights, ready to merge. Raises
-    InputError when the base is another model, or when a file is damaged or does not belong.
+    InputError when the base is another model, or when a file is damaged or does not belong; the model may be changed
+    in part then.
     """
-    config_file, tensor_file = Path(folder) / CONFIG_FILE, Path(folder) / TENSOR_FILE
-    for file in (config_file, tensor_file):
-        if not file.is_file():
-            raise InputError(f"{folder} holds no adapter: {file.name} is missing")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        method, options, classes = config["method"], dict(config["options"]), config["num_classes"]
-        base = config["base_fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{config_file} is not an adapter's configuration ({error!r})") from error
-    if base != fingerprint(model):
+    folder = Path(folder)
+    config = read_config(folder)
+    own = config.get("peft_type", OWN_TYPE) == OWN_TYPE
+    file = TensorFile(folder / TENSOR_FILE, str if own else short_name)
+    base = fingerprint(model)
+    if config.get("base_fingerprint", base) != base:
         raise InputError(f"{folder} was trained on another base model; load the one it was trained on")
-    if classes and not has_classification_head(model):
-        add_classification_head(model, classes)
-    peft.apply(model, method, **options | changes)
-    finish(model)
-    read_tensors(adapter_tensors(model), tensor_file)
+    try:
+        if config.get("options") is not None:
+            insert(model, config, changes, file.shapes)
+        elif own or changes or not isinstance(model, GPT2) or hasattr(model, "peft_method"):
+            raise InputError("an adapter of Hugging Face's takes a fresh GPT2 and no further options")
+        else:
+            hugging_face_config.insert(model, config, file.shapes)
+        model.peft_base = base
+        fields = own_fields(model) if own else hugging_face.fields(model)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from error
+    file.read(fields, may_lack=("ia3_l", "ln_tuning_layers") if model.peft_options is None else ())
     return model
 
 
-@torch.no_grad()
-def read_tensors(parameters: dict[str, nn.Parameter], file: Path) -> None:
-    """Copy every tensor of ``file`` into the parameter of its name; all must be there, and no others."""
-    with open_safetensors(file) as tensors:
-        names = set(tensors.keys())
-        for name in sorted(names ^ set(parameters)):
-            problem = "does not belong to this method" if name in names else "is missing"
-            raise InputError(f"{file}: tensor {name} {problem}")
-        for name, parameter in parameters.items():
-            shape = tuple(tensors.get_slice(name).get_shape())  # from the header: nothing is allocated yet
-            if shape != tuple(parameter.shape):
-                raise InputError(f"{file}: tensor {name} has shape {shape}, expected {tuple(parameter.shape)}")
-            tensor = tensors.get_tensor(name)
-            check_tensor(f"{file}: tensor {name}", tensor, tuple(parameter.shape))
-            parameter.copy_(tensor)
+def short_name(name: str) -> str:
+    """base_model.model.transformer.h.0.… -> h.0.…"""
+    return re.sub(r"^base_model\.(model\.)?(transformer\.)?", "", name)
+
+
+def read_config(folder: Path) -> dict:
+    """adapter_config.json, with everything checked that does not need the model."""
+    path = folder / CONFIG_FILE
+    for file in (path, folder / TENSOR_FILE):
+        if not file.is_file():
+            pickled = "; adapter_model.bin could run code when loaded, so convert it to safetensors first"
+            also = pickled if file.suffix != ".json" and (folder / "adapter_model.bin").exists() else ""
+            raise InputError(f"{folder} holds no adapter: {file.name} is missing{also}")
+    try:
+        if path.stat().st_size > MOST_CONFIG_BYTES:
+            raise ValueError("it is far too long")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not {"method", "peft_type"} & config.keys():
+            raise ValueError("it names no method")
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(f"{path} is not an adapter's configuration ({one_line(error)})") from error
+    if config.get("options") is None:
+        return config
+    method, options, classes = config.get("method"), config["options"], config.get("num_classes")
+    known = isinstance(method, str) and method in peft.METHODS
+    if not known or config.get("peft_type", OWN_TYPE) not in (OWN_TYPE, hugging_face.TYPES.get(method, OWN_TYPE)):
+        raise InputError(f"{path}: method {one_line(method)} with this peft_type is unknown")
+    if not isinstance(options, dict) or not (classes is None or type(classes) is int and classes > 1):
+        raise InputError(f"{path}: options and num_classes must be an object and a whole number of at least 2")
+    for name, value in options.items():
+        check_option(f"{path}: option {one_line(name)} is {one_line(value)}", method, name, value)
+    return config
+
+
+def check_option(what: str, method: str, name: str, value: object) -> None:
+    """Raise InputError unless a value is one that the method's option could have been saved with."""
+    if name == "also_train":
+        kinds = (str,)
+    elif name in peft.METHODS[method].options:
+        annotation = peft.METHODS[method].options[name].annotation
+        kinds = typing.get_args(annotation) or (annotation,)
+    else:
+        raise InputError(f"{what}, but {method} has no such option")
+    kinds += (int,) if float in kinds else ()
+    if type(value) not in kinds:
+        raise InputError(f"{what}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+    if isinstance(value, str) and len(value) > 10_000 or isinstance(value, int | float) and not abs(value) <= 1e9:
+        raise InputError(f"{what}, beyond all reason")
+
+
+def one_line(value: object) -> str:
+    """A value from a file, fit for a message: printable and short."""
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return ascii(text)[1:-1][:80]
+
+
+def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Put the method of a file of ours into the model, in place, once it is sure that the file could fill it."""
+    method, classes, saved = config["method"], config.get("num_classes"), config["options"] | changes
+    small = {name: value for name, value in ONLY_TRAINING.items() if saved.get(name)}
+    small |= {"init": "random"} if "init_text" in saved else {}
+
+    def prepare(model: nn.Module, **options) -> None:
+        if classes and not has_classification_head(model):
+            add_classification_head(model, classes)
+        if num_classes(model) != classes:
+            raise InputError(f"it has {classes or 'no'} classes, but the model {num_classes(model) or 'none'}")
+        peft.put_in(model, method, **options)
+        finish(model)
+
+    with torch.device("meta"):  # shapes without memory: what would these options build?
+        shadow = copy.deepcopy(model, {id(p): nn.Parameter(p.to("meta")) for p in model.parameters()})
+        prepare(shadow, **saved | small | ({"quantize": False} if "quantize" in saved else {}))
+    wanted = sum(parameter.numel() for parameter in adapter_tensors(shadow).values())
+    there = sum(math.prod(shape) for shape in shapes.values())
+    if wanted > there:
+        raise InputError(f"its options ask for {wanted:,} numbers, but {TENSOR_FILE} holds {there:,}")
+    prepare(model, **saved | small)
+    model.peft_options = saved

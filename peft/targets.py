@@ -76,7 +76,7 @@ def parse_layers(layers: str, count: int) -> set[int]:
     chosen = set()
     for part in layers.split(","):
         first, _, last = part.partition("-")
+        if len(part) > 20 or not int(first) <= int(last or first) < count:
+            raise InputError(f"layers {layers!r}: this model has blocks 0 to {count - 1}")
         chosen |= set(range(int(first), int(last or first) + 1))
-    if not chosen or max(chosen) >= count:
-        raise InputError(f"layers {layers!r}: this model has blocks 0 to {count - 1}")
     return chosen

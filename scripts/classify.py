@@ -20,6 +20,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
     parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument(
+        "--full-precision",
+        action="store_true",
+        help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
+    )
     args = parser.parse_args(argv)
     if args.text and args.file:
         parser.error("give messages or --file, not both")
@@ -38,6 +43,16 @@ def main(argv: list[str]) -> None:
         print(f"{cut:,} messages are longer than {config['max_length']} tokens and were cut.", file=sys.stderr)
     batches = MessageBatches(tokens, [0] * len(tokens), batch_size=32, pad_to=config["pad_to"])
     _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
+    if args.full_precision:
+        quantised = probabilities
+        model, _ = load_run(Path(args.run), args.assets, quantize=False)
+        _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
+        changed = (probabilities.argmax(axis=1) != quantised.argmax(axis=1)).sum()
+        print(
+            f"Over the full-precision base probabilities differ by at most {abs(probabilities - quantised).max():.2%} "
+            f"from those over {model.peft_options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
+            file=sys.stderr,
+        )
     for text, row in zip(texts, probabilities, strict=True):
         print(f"{config['classes'][row.argmax()]}\t{row.max():.1%}\t{text}")
 
@@ -61,19 +76,26 @@ def read_lines(file: str | None) -> list[str]:
     return texts
 
 
-def load_run(run: Path, assets: str | None):
-    """The fine-tuned model of a run folder, its method merged where that is possible, and the run's settings."""
-    import peft
+def read_run(run: Path) -> dict:
+    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
     from gpt2.errors import InputError
     from gpt2.runs import read_json
-    from gpt2.weights import load_gpt2
 
     config = read_json(run / "config.json")
     if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
         raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
     if not (run / "adapter").is_dir():
         raise InputError(f"{run} has no adapter yet: its run was not finished; go on with finetune_spam.py --out {run}")
-    model = peft.load(load_gpt2(config["model"], assets), run / "adapter")
+    return config
+
+
+def load_run(run: Path, assets: str | None, **changes):
+    """The fine-tuned model of a run folder, and the run's settings; ``changes`` are options of its method."""
+    import peft
+    from gpt2.weights import load_gpt2
+
+    config = read_run(run)
+    model = peft.load(load_gpt2(config["model"], assets), run / "adapter", **changes)
     return model.eval(), config
 
 

@@ -16,6 +16,7 @@ from gpt2 import GPT2, GPT2Config, load_gpt2
 from gpt2.weights import save_gpt2
 
 SCRIPT = Path(__file__).parent / "hf_peft_side.py"
+TRAVEL_SCRIPT = Path(__file__).parent / "hf_travel_side.py"
 TINY = GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=2, n_head=4)
 compared = []  # one line per comparison, printed in the summary
 
@@ -44,6 +45,24 @@ def tokens() -> torch.Tensor:
     return torch.randint(TINY.vocab_size, (3, 11), generator=torch.Generator().manual_seed(2))
 
 
+def library_version() -> str:
+    try:
+        importlib.metadata.version("transformers")
+        return importlib.metadata.version("peft")
+    except importlib.metadata.PackageNotFoundError as missing:
+        pytest.skip(f"Hugging Face's {missing.name} is not installed (requirements-dev.txt has it)")
+
+
+def run_elsewhere(script: Path, folder: Path, jobs: list[dict]) -> None:
+    """Run a script over a list of jobs in ``folder``, in a process that does not find our packages."""
+    (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), "jobs.json"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
 @pytest.fixture(scope="session")
 def hf_peft(checkpoint, tokens, tmp_path_factory):
     """ask(jobs) -> {name: tensors}: what Hugging Face's peft computes; see hf_peft_side.py for a job's keys.
@@ -51,11 +70,7 @@ def hf_peft(checkpoint, tokens, tmp_path_factory):
     A job here needs ``name``, ``config_class``, ``config`` and ``tensors`` (name -> tensor); ``tokens`` if they are
     others than the fixture's. All jobs of a call share one process: importing the library takes most of the time.
     """
-    try:
-        version = importlib.metadata.version("peft")
-        importlib.metadata.version("transformers")
-    except importlib.metadata.PackageNotFoundError as missing:
-        pytest.skip(f"Hugging Face's {missing.name} is not installed (requirements-dev.txt has it)")
+    version = library_version()
 
     def ask(jobs: list[dict]) -> dict[str, dict[str, torch.Tensor]]:
         folder = tmp_path_factory.mktemp("hf-peft")
@@ -66,18 +81,27 @@ def hf_peft(checkpoint, tokens, tmp_path_factory):
             save_file({"tokens": job.get("tokens", tokens)}, files["tokens"])
             save_file({key: t.detach().clone().contiguous() for key, t in job["tensors"].items()}, files["tensors"])
             written.append({**job, **files, "checkpoint": str(checkpoint)})
-        (folder / "jobs.json").write_text(json.dumps(written), encoding="utf-8")
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(SCRIPT), "jobs.json"]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        run_elsewhere(SCRIPT, folder, written)
         results = {}
         for job in written:
             results[job["name"]] = load_file(job["out"])
             with safe_open(job["out"], framework="pt") as file:
                 assert file.metadata()["peft"] == version
         return results
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def hf_travel(tmp_path_factory):
+    """ask(jobs, tokens, lengths) -> {name: logits}; see hf_travel_side.py for the jobs."""
+    library_version()
+
+    def ask(jobs: list[dict], tokens: torch.Tensor, lengths: torch.Tensor) -> dict:
+        folder = tmp_path_factory.mktemp("hf-travel")
+        save_file({"tokens": tokens, "lengths": lengths}, folder / "messages.safetensors")
+        run_elsewhere(TRAVEL_SCRIPT, folder, jobs)
+        return {job["name"]: load_file(folder / f"{job['name']}.safetensors")["logits"] for job in jobs}
 
     return ask
 

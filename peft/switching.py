@@ -1,0 +1,190 @@
+"""Many adapters, one base: a model for each task, while the 124 million frozen numbers are in memory once.
+
+What a task adds is small, so one process can serve many. Every task gets modules of its own, Python objects that
+weigh nothing, and all of them look at the same base tensors:
+
+    adapters.use("spam")    ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of spam   ─┐
+    adapters.use("topics")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of topics ─┼─►  W of the base, stored once
+    adapters.use("urgent")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of urgent ─┘
+
+To switch is to use another of these objects: no number is copied, added or subtracted.
+
+**One batch, many tasks.** Rows of a batch may ask for different adapters (Sheng et al., 2023, S-LoRA; Chen et al.,
+2023, Punica). The product with W, nearly all of the work, is done for all rows at once, and then each group of rows
+gets its own small update:
+
+    x (B, T, C) ──┬───────────────── W ──────────────────┐
+                  ├─ rows of spam ──── A, B of spam ──── + ──► y (B, T, out)
+                  └─ rows of topics ── A, B of topics ───┘
+
+**Adding adapters** (Ilharco et al., 2023, task arithmetic). ΔW = w₁ s₁ B₁ A₁ + w₂ s₂ B₂ A₂ is a LoRA again, of rank
+r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight takes a skill away.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import peft
+from gpt2.classifier import has_classification_head
+from gpt2.errors import InputError
+from gpt2.model import GPT2, MLP
+from peft.lora import LinearWithLoRA
+from peft.prefix import PrefixPerTask
+from peft.prompt import PromptPerTask, select_tasks
+
+
+class Adapters:
+    """Named adapters over one base.
+
+    adapters = Adapters(load_gpt2("gpt2"))
+    adapters.add("spam", "runs/a/adapter")
+    classify(adapters.use("spam"), tokens, lengths)
+    """
+
+    def __init__(self, base: GPT2):
+        if hasattr(base, "peft_method") or has_classification_head(base):
+            raise InputError("adapters are added to a fresh language model, without a method or head of its own")
+        self.base, self.models = base.eval(), {}
+
+    def add(self, name: str, folder: str | Path) -> None:
+        """Load a folder that peft.save or Hugging Face's peft has written. Raises InputError as peft.load does."""
+        self.models[name] = peft.load(over(self.base), folder).eval()
+
+    def use(self, name: str) -> GPT2:
+        """The model of one adapter, ready to run."""
+        if name not in self.models:
+            raise InputError(f"no adapter is called {name!r}; there are {', '.join(self.models) or 'none yet'}")
+        return self.models[name]
+
+    def mix(self, rows: list[str]) -> GPT2:
+        """A model for batches of len(rows) messages, each by the adapter of its row.
+
+        Class logits are as wide as the widest head; where a row's task has fewer classes, the rest is -inf. Raises
+        InputError when some of the adapters have virtual tokens and others none, or another number of them.
+        """
+        names = list(dict.fromkeys(rows))
+        tasks = torch.tensor([names.index(row) for row in rows], device=self.base.wte.weight.device)
+        return mixed(over(self.base), [self.use(name) for name in names], tasks)
+
+    def combine(self, weights: dict[str, float], head: str | None = None) -> GPT2:
+        """A model that has the weighted sum of LoRA updates, and the classification head of one (None: of none).
+
+        Raises InputError when one of them is anything but LoRA on linear layers.
+        """
+        models = {name: self.use(name) for name in weights}
+        result = over(self.base)
+        for name, layer in plain_layers(self.base):
+            if name == "lm_head":
+                continue
+            layers = {task: model.get_submodule(name) for task, model in models.items()}
+            changed = {task: new for task, new in layers.items() if differs(new, layer)}
+            if changed:
+                for task, new in changed.items():
+                    if type(new) is not LinearWithLoRA or differs(new.linear, layer):
+                        raise InputError(f"adapter {task!r} changes {name} by more than a LoRA; only LoRA can be added")
+                result.set_submodule(name, total(layer, [(new, weights[task]) for task, new in changed.items()]))
+        for task, model in models.items():
+            if model.virtual_positions():
+                raise InputError(f"adapter {task!r} has virtual tokens; only LoRA can be added")
+        if head is not None:
+            result.lm_head = self.use(head).lm_head
+        return result.eval()
+
+
+def over(base: GPT2) -> GPT2:
+    """A model of its own over the same memory. (peft.load writes into no memory that it has not taken itself.)"""
+    return copy.deepcopy(base, {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in base.parameters()})
+
+
+def plain_layers(base: GPT2) -> list[tuple[str, nn.Module]]:
+    """The places at which methods change a model: name and what stands there in the base, outer ones first."""
+    kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, MLP)
+    return [(name, module) for name, module in base.named_modules() if isinstance(module, kinds)]
+
+
+def differs(module: nn.Module, plain: nn.Module) -> bool:
+    """Is this something else than the base's module over the base's memory?"""
+    if type(module) is not type(plain):
+        return True
+    pairs = zip(module.parameters(recurse=False), plain.parameters(recurse=False), strict=True)
+    return any(ours.data_ptr() != theirs.data_ptr() for ours, theirs in pairs)
+
+
+@torch.no_grad()
+def total(linear: nn.Linear, terms: list[tuple[LinearWithLoRA, float]]) -> LinearWithLoRA:
+    """W and the sum of some LoRA updates of it, each times its weight, as one LoRA."""
+    A = torch.cat([layer.lora.A for layer, _ in terms])  # (r₁ + r₂ + …, in)
+    B = torch.cat([layer.lora.B * (layer.lora.scale * weight) for layer, weight in terms], dim=1)
+    result = LinearWithLoRA(linear, len(A), alpha=1, scaling="alpha")
+    result.lora.A.copy_(A)
+    result.lora.B.copy_(B)
+    return result
+
+
+class PerRow(nn.Module):
+    """One module per task in the place of one: every row of a batch (B, …) goes through that of its own task."""
+
+    def __init__(self, modules: list[nn.Module], tasks: Tensor):
+        super().__init__()
+        self.of_task = nn.ModuleList(modules)
+        self.rows = [(tasks == task).nonzero()[:, 0] for task in range(len(modules))]
+        self.back = torch.cat(self.rows).argsort()  # from the order of the groups to that of the batch
+
+    def forward(self, x: Tensor, *rest) -> Tensor:
+        groups = [module(x[rows], *rest) for module, rows in zip(self.of_task, self.rows, strict=True)]
+        return torch.cat(groups)[self.back]
+
+
+class LoRAPerRow(PerRow):
+    """The same for LoRA, with the product with W done once for all rows: W x + s_task · B_task A_task x."""
+
+    def __init__(self, linear: nn.Linear, modules: list[nn.Module], tasks: Tensor):
+        super().__init__(modules, tasks)
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        for module, rows in zip(self.of_task, self.rows, strict=True):
+            if isinstance(module, LinearWithLoRA):
+                y = y.index_add(0, rows, module.lora(x[rows]))
+        return y
+
+
+class HeadPerRow(PerRow):
+    """Classification heads, padded with -inf to the width of the widest."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        logits = [head(h[rows]) for head, rows in zip(self.of_task, self.rows, strict=True)]
+        width = max(part.size(-1) for part in logits)
+        filled = [nn.functional.pad(part, (0, width - part.size(-1)), value=float("-inf")) for part in logits]
+        return torch.cat(filled)[self.back]
+
+
+def mixed(model: GPT2, models: list[GPT2], tasks: Tensor) -> GPT2:
+    """Put into ``model``, a plain one over the same base, what sends each row of a batch through its task's model."""
+    done = ["lm_head"]
+    for name, plain in plain_layers(model):
+        layers = [task.get_submodule(name) for task in models] if not name.startswith(tuple(done)) else []
+        if not any(differs(layer, plain) for layer in layers):
+            continue
+        if isinstance(plain, nn.Embedding):
+            raise InputError(f"adapters that change the embedding {name} cannot share a batch")
+        alone = all(not differs(getattr(layer, "linear", layer), plain) for layer in layers)
+        lora = alone and all(type(layer) in (LinearWithLoRA, nn.Linear) for layer in layers)
+        model.set_submodule(name, LoRAPerRow(plain, layers, tasks) if lora else PerRow(layers, tasks))
+        done.append(f"{name}.")  # what is inside goes with it
+    if any(map(has_classification_head, models)):
+        model.lm_head = HeadPerRow([task.lm_head for task in models], tasks)
+    if all(task.prompt is not None for task in models):
+        model.prompt = PromptPerTask([task.prompt for task in models])
+    for i, block in enumerate(model.h):
+        if all(task.h[i].attn.prefix is not None for task in models):
+            block.attn.prefix = PrefixPerTask([task.h[i].attn.prefix for task in models])
+    if any(task.virtual_positions() for task in models):
+        select_tasks(model, tasks)
+        if any(task.virtual_positions() != model.virtual_positions() for task in models):
+            raise InputError("some of the adapters have virtual tokens and some have none; use separate batches")
+    return model.eval()

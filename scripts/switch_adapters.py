@@ -1,0 +1,77 @@
+"""Several adapters over one base model, answering the same messages.
+
+    python scripts/switch_adapters.py runs/SPAM runs/TOPICS runs/URGENT --text "Win a prize now, call the office!"
+
+The runs are folders of finetune_spam.py, trained over the same base model: spam, say, and two on tables of your own.
+The base is loaded once; to switch is to use another adapter's few modules. Prints each answer and what a switch took.
+With --together, all answers are computed in one batch in which every row has another adapter.
+"""
+
+import time
+from pathlib import Path
+
+import _cli
+
+
+def main(argv: list[str]) -> None:
+    parser = _cli.Parser(description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
+    parser.add_argument("--text", action="append", required=True, help="message to answer; can be given several times")
+    parser.add_argument("--together", action="store_true", help="one batch, an adapter per row")
+    parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
+    args = parser.parse_args(argv)
+
+    import torch
+    from classify import read_run
+
+    import peft
+    from data.batching import encode
+    from gpt2.classifier import classify
+    from gpt2.errors import InputError
+    from gpt2.tokenizer import get_tokenizer
+    from gpt2.weights import load_gpt2
+
+    settings = {run: read_run(Path(run)) for run in args.runs}
+    models = {config["model"] for config in settings.values()}
+    if len(models) > 1:
+        raise InputError(f"these runs have different base models ({', '.join(sorted(models))}); only one is shared")
+    for run, config in settings.items():
+        if config["pooling"] != "last":
+            raise InputError(
+                f"{run} reads its classes by --pooling {config['pooling']}; here all are read at the last token"
+            )
+    adapters = peft.Adapters(load_gpt2(models.pop(), args.assets))
+    for run in settings:
+        adapters.add(run, Path(run) / "adapter")
+    room = min(config["max_length"] for config in settings.values())
+
+    def answer(logits: torch.Tensor, run: str) -> str:
+        probability, best = logits.softmax(dim=-1).max(dim=-1)
+        return f"{settings[run]['classes'][best]}\t{probability:.1%}"
+
+    for text in args.text:
+        rows, _ = encode([text], get_tokenizer(), room)
+        tokens, lengths = torch.tensor(rows), torch.tensor([len(rows[0])])
+        print(text)
+        if args.together:
+            model, n = adapters.mix(args.runs), len(args.runs)
+            with torch.no_grad():
+                logits = classify(model, tokens.repeat(n, 1), lengths.repeat(n))
+            for run, row in zip(args.runs, logits, strict=True):
+                print(f"  {run}\t{answer(row, run)}")
+            continue
+        for run in args.runs:
+            start = time.perf_counter()
+            model = adapters.use(run)
+            switched = time.perf_counter()
+            with torch.no_grad():
+                row = classify(model, tokens, lengths)[0]
+            answered = time.perf_counter()
+            print(
+                f"  {run}\t{answer(row, run)}\t(switched in {(switched - start) * 1e3:.3f} ms, "
+                f"answered in {(answered - switched) * 1e3:.0f} ms)"
+            )
+
+
+if __name__ == "__main__":
+    _cli.run(main)

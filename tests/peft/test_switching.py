@@ -1,0 +1,139 @@
+"""Many adapters over one base: switching, batches of mixed rows, sums."""
+
+import time
+
+import pytest
+import torch
+
+import peft
+from gpt2.classifier import add_classification_head, classify
+from gpt2.errors import InputError
+from peft.switching import LoRAPerRow, over
+
+LENGTHS = torch.tensor([9, 4, 6])
+
+
+@pytest.fixture
+def base(new_model):
+    return new_model("language modelling")
+
+
+@pytest.fixture
+def adapters(base, randomise, tmp_path):
+    """adapters(name=(method, classes, options), …): trained over the base, saved, and loaded side by side."""
+
+    def adapters(**wanted) -> peft.Adapters:
+        result = peft.Adapters(base)
+        for i, (name, (method, classes, options)) in enumerate(wanted.items()):
+            torch.manual_seed(i)
+            model = over(base)
+            if classes:
+                add_classification_head(model, classes)
+            peft.apply(model, method, **options)
+            for parameter in peft.trainable_parameters(model).values():
+                parameter.data = parameter.data + torch.randn(parameter.shape) * 0.1  # new memory: the base is shared
+            peft.save(model, tmp_path / name)
+            result.add(name, tmp_path / name)
+        return result
+
+    return adapters
+
+
+LORAS = {"spam": ("lora", 2, {"rank": 3}), "topics": ("rslora", 4, {"rank": 2, "target": "q_proj,fc_in"})}
+
+
+def test_switching(base, adapters, new_model, tokens, tmp_path):
+    both = adapters(**LORAS, whole=("full", 3, {}), prefix=("p-tuning-v2", 2, {}), four=("qlora", 2, {}))
+    for name in both.models:
+        alone = peft.load(new_model("language modelling"), tmp_path / name).eval()
+        assert torch.equal(classify(both.use(name), tokens, LENGTHS), classify(alone, tokens, LENGTHS))
+    fresh = new_model("language modelling").state_dict()
+    assert all(torch.equal(tensor, fresh[name]) for name, tensor in base.state_dict().items())
+
+
+def test_the_base_is_in_memory_once(base, adapters):
+    both = adapters(**LORAS)
+    ours = {p.data_ptr() for p in base.parameters()}
+    for model in both.models.values():
+        added = sum(p.numel() for p in model.parameters() if p.data_ptr() not in ours)
+        assert added == sum(p.numel() for p in peft.checkpoints.adapter_tensors(model).values())
+
+
+def test_a_switch_takes_less_than_a_millisecond(adapters):
+    both, times = adapters(**LORAS), []
+    for i in range(200):
+        start = time.perf_counter()
+        both.use("topics" if i % 2 else "spam")
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[100] < 1e-3
+
+
+MIXTURES = [
+    {"a": ("lora", 2, {"rank": 3}), "b": ("lora", 2, {"rank": 5, "target": "v_proj,fc_out"})},
+    LORAS,
+    {"a": ("lora", 2, {}), "b": ("dora", 3, {}), "c": ("ia3", 2, {})},
+    {"a": ("adapter", 2, {}), "b": ("adapter-parallel", 2, {}), "c": ("bitfit", 4, {})},
+    {"a": ("minlora", 2, {}), "b": ("qlora", 2, {}), "c": ("head", 2, {})},
+    {"a": ("prompt", 2, {"virtual_tokens": 4}), "b": ("p-tuning", 3, {"virtual_tokens": 4})},
+    {"a": ("p-tuning-v2", 2, {}), "b": ("prefix", 2, {}), "c": ("mam", 2, {"virtual_tokens": 20})},
+]
+
+
+@pytest.mark.parametrize("mixture", MIXTURES, ids=lambda m: "-".join(method for method, *_ in m.values()))
+def test_rows_of_one_batch(mixture, adapters, tokens):
+    both, names = adapters(**mixture), list(mixture)
+    for rows in ([names[1], names[0], names[1]], [names[-1]] * 3, (names * 3)[:3]):
+        logits = classify(both.mix(rows), tokens, LENGTHS)
+        for i, name in enumerate(rows):
+            alone = classify(both.use(name), tokens[i : i + 1], LENGTHS[i : i + 1])[0]
+            torch.testing.assert_close(logits[i, : len(alone)], alone, atol=1e-5, rtol=1e-5)
+            assert (logits[i, len(alone) :] == float("-inf")).all()
+
+
+def test_lora_rows_share_the_product_with_the_base(adapters):
+    model = adapters(**LORAS).mix(["spam", "topics"])
+    grouped = {name for name, module in model.named_modules() if isinstance(module, LoRAPerRow)}
+    assert "h.0.attn.q_proj" in grouped and "h.1.mlp.fc_out" in grouped and len(grouped) == 12
+
+
+def test_language_models_mix_too(adapters, tokens):
+    both = adapters(a=("lora", None, {}), b=("lora", None, {"rank": 2}))
+    logits = both.mix(["a", "b", "a"])(tokens)
+    for i, name in enumerate("aba"):
+        torch.testing.assert_close(logits[i], both.use(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
+
+
+def test_sums(base, adapters, tokens):
+    both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2, "target": "q_proj,fc_in"}))
+    model = both.combine({"a": 0.7, "b": -0.4}, head="a")
+    for name in ("h.0.attn.q_proj", "h.1.mlp.fc_in", "h.1.mlp.fc_out"):
+        expected = base.get_submodule(name).weight.clone()
+        for task, weight in (("a", 0.7), ("b", -0.4)):
+            layer = both.use(task).get_submodule(name)
+            expected += weight * layer.lora.delta() if hasattr(layer, "lora") else 0
+        torch.testing.assert_close(model.get_submodule(name).merged().weight, expected)
+    only = both.combine({"a": 1.0, "b": 0.0}, head="a")
+    torch.testing.assert_close(
+        classify(only, tokens, LENGTHS), classify(both.use("a"), tokens, LENGTHS), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_what_does_not_go_together(base, adapters, new_model):
+    both = adapters(
+        a=("lora", 2, {}),
+        prompt=("prompt", 2, {}),
+        longer=("prompt", 2, {"virtual_tokens": 21}),
+        scaled=("ia3", 2, {}),
+        words=("lora", 2, {"target": "wte"}),
+    )
+    for attempt, said in [
+        (lambda: both.use("nobody"), "there are a, prompt, longer, scaled, words"),
+        (lambda: both.mix(["a", "prompt"]), "some of the adapters have virtual tokens"),
+        (lambda: both.mix(["prompt", "longer"]), "same number of virtual tokens"),
+        (lambda: both.mix(["a", "words"]), "embedding wte cannot share a batch"),
+        (lambda: both.combine({"a": 1, "scaled": 1}), "by more than a LoRA"),
+        (lambda: both.combine({"a": 1, "prompt": 1}), "only LoRA can be added"),
+        (lambda: peft.Adapters(new_model()), "fresh language model"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            attempt()
