@@ -66,12 +66,15 @@ def summarise(results: Results) -> Summary:
     tested = [*methods.index, TFIDF]
     sweep = pd.DataFrame(
         [
-            {"method": row.method, "rank": rank_of(row), "accuracy": row.test_accuracy}
+            {"method": row.method, "rank": rank_of(row), "seed": row.seed, "accuracy": row.test_accuracy}
             for row in results.runs.itertuples()
             if row.method in set(results.runs[results.runs.rank_swept.notna()].method)
         ],
-        columns=["method", "rank", "accuracy"],
+        columns=["method", "rank", "seed", "accuracy"],
     )
+    # Only seeds that every rank of the method has: another seed is another split, easier or harder.
+    complete = sweep.groupby(["method", "seed"])["rank"].transform("nunique")
+    sweep = sweep[complete == sweep.groupby("method")["rank"].transform("nunique")]
     ranks = sweep.groupby(["method", "rank"], sort=True).accuracy.agg(["mean", "std", "size"]).reset_index()
     ranks.columns = ["method", "rank", "accuracy", "accuracy_sd", "seeds"]
     return Summary(
