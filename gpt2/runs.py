@@ -102,7 +102,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
     return progress
 
 
-def write_history(folder: Path, progress: Progress) -> pd.DataFrame:
+def write_history(folder: Path, progress: Progress) -> None:
     """history.csv and curves.png."""
     from gpt2.plots import plot_curves
 
@@ -111,7 +111,6 @@ def write_history(folder: Path, progress: Progress) -> pd.DataFrame:
         history.to_csv(temporary, index=False)
     with whole_file(folder / "curves.png") as temporary:
         plot_curves(history, temporary)
-    return history
 
 
 def write_confusion(folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]) -> None:
