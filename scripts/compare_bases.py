@@ -5,7 +5,8 @@
     python scripts/compare_bases.py random=results/random practice=results/practice --out results/bases
 
 The folders must hold the same data, protocol, epochs and seeds, and so the same test messages. Every base is compared
-with the last one named, method by method and message by message. Leaves bases.md, bases.csv and bases.png.
+with the last one named, method by method and message by message; one of which only results.csv is left, by its means.
+Leaves bases.md, bases.csv and bases.png.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import _cli
 from gpt2.errors import InputError
 from gpt2.files import whole_file
 
-SAME = ("data", "protocol", "epochs", "text_column", "label_column")
+SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
 
 def main(argv: list[str]) -> None:
@@ -57,26 +58,22 @@ def read(bases: dict[str, Path]):
     and the settings that all share. Raises InputError when the folders are not of the same data and protocol."""
     import pandas as pd
     from _comparison_results import answers_of, correctness
-    from _comparison_runs import finished_runs
 
-    from gpt2.runs import read_json
-
-    rows, answers, settings = [], [], None
+    rows, answers, first = [], [], None
     for name, folder in bases.items():
-        own = read_json(folder / "comparison.json").get("settings")
-        if own is None:
-            raise InputError(f"{folder} holds no comparison; make one with compare_methods.py --out {folder}")
-        settings = settings or own
+        if not (folder / "results.csv").is_file():
+            raise InputError(f"{folder} holds no results.csv; make one with compare_methods.py --out {folder}")
+        runs = pd.read_csv(folder / "results.csv")
+        runs = runs[runs.rank_swept.isna()]
+        first = runs if first is None else first
         for key in SAME:
-            if own[key] != settings[key]:
-                raise InputError(f"{folder} was made with another {key} ({own[key]!r}) than {settings[key]!r}")
-        for run in finished_runs(folder):
-            metrics = read_json(run / "metrics.json")
-            if run.name == f"{metrics['method']}-{metrics['seed']}":  # not one of a rank sweep
-                rows.append((name, metrics["method"], metrics["seed"], metrics["test"]["accuracy"]))
-                answers.append((f"{name} {metrics['method']}", metrics["seed"], answers_of(run)))
-    if missing := [name for name in bases if name not in {row[0] for row in rows}]:
-        raise InputError(f"{bases[missing[0]]} holds no finished run yet")
+            if (mine := runs[key].unique().tolist()) != (theirs := first[key].unique().tolist()):
+                raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
+        rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
+        if (folder / "runs").is_dir():
+            for row in runs.itertuples():
+                answers.append((f"{name} {row.method}", row.seed, answers_of(folder / "runs" / row.run)))
+    settings = {key: first[key].iloc[0] for key in SAME}
     return pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"]), correctness(iter(answers)), settings
 
 
@@ -90,19 +87,18 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
     cells = {(row.method, row.base): row for row in summary.itertuples()}
     pairs = {}
     for method, name in cells:
-        if name != names[-1] and (method, names[-1]) in cells:
+        if {f"{name} {method}", f"{names[-1]} {method}"} <= set(correct) and name != names[-1]:
             difference = (correct[f"{name} {method}"] - correct[f"{names[-1]} {method}"]).dropna()
-            p = mcnemar(int((difference == 1).sum()), int((difference == -1).sum()))
-            pairs[method, name] = (difference.mean(), p)
-    adjusted = dict(zip(pairs, holm([p for _, p in pairs.values()]), strict=True))
+            pairs[method, name] = mcnemar(int((difference == 1).sum()), int((difference == -1).sum()))
+    adjusted = dict(zip(pairs, holm(list(pairs.values())), strict=True))
 
     def cell(method: str, name: str) -> str:
         if (method, name) not in cells:
             return DASH
         row, text = cells[method, name], ""
-        if (method, name) in pairs:
-            star = "\\*" if adjusted[method, name] < LEVEL else ""
-            text = f" ({points(pairs[method, name][0])}{star})"
+        if name != names[-1] and (method, names[-1]) in cells:
+            star = "\\*" if adjusted.get((method, name), 1) < LEVEL else ""
+            text = f" ({points(row.mean - cells[method, names[-1]].mean)}{star})"
         return plus_minus(row.mean, row.std, 100) + text
 
     methods = [method for method in peft.METHODS if any((method, name) in cells for name in names)]
@@ -116,8 +112,8 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
             f"```\n{command}\n```",
             "",
             f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
-            f"*{names[-1]}* in points, on the same messages; \\* where an exact McNemar test shows one (p < {LEVEL} "
-            f"after Holm's correction for the {len(pairs)} comparisons of this table).",
+            f"*{names[-1]}* in points; \\* where an exact McNemar test on the same messages shows one (p < {LEVEL} "
+            f"after Holm's correction for the {len(pairs)} tests of this table).",
             "",
             table(["method", *names], rows),
             "",
