@@ -69,8 +69,8 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
             tensors[f"model/{name}"] = parameter.detach()
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
-    tensors |= {f"best/{name}": value for name, value in progress.best.items()}
-    notes = {"epoch": progress.epoch, "history": progress.history, "seconds_training": progress.seconds_training}
+    notes = {key: value for key, value in vars(progress).items() if key != "best"}
+    tensors |= {f"best/{name}": value for name, value in getattr(progress, "best", {}).items()}
     with whole_file(path) as temporary:
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
@@ -80,11 +80,11 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
 
 
 @torch.no_grad()
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Read what ``save_state`` wrote into ``model`` and ``optimizer``. Raises InputError when it does not fit."""
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
+    """Read what ``save_state`` wrote into ``model`` and ``optimizer``; the progress is of this ``kind``. Raises InputError when it does not fit."""
     with open_safetensors(path) as file:
         try:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = kind(**json.loads(file.metadata()["progress"]))
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(file.get_tensor(f"model/{name}"))
