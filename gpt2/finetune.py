@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gpt2.classifier import classify
-from gpt2.devices import autocast
+from gpt2.devices import autocast, to_device
 from gpt2.errors import InputError, RunError
 from gpt2.metrics import classification_metrics
 
@@ -91,6 +91,7 @@ def finetune(
     recipe: Recipe,
     device: torch.device,
     around_evaluation: Callable[[nn.Module], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    forward: Callable[..., Tensor] = classify,
     progress: Progress | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
@@ -98,6 +99,7 @@ def finetune(
     """Train what requires grad in ``model``; leave it with the best epoch's weights (``recipe.keep_best``) or the last.
 
     around_evaluation   context a method wants around evaluations, such as merged weights
+    forward             how class logits are computed: ``classify``, or the same for less work (gpt2/packing.py)
     progress, optimizer where an interrupted run stood (see gpt2/runs.py); a new run starts without
     after_epoch         called with the progress after each epoch, to save or show it
 
@@ -110,7 +112,7 @@ def finetune(
     total_steps = recipe.epochs * len(train)
     if not progress.history:
         with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling)
+            metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
         progress.history.append(history_row(0, math.nan, math.nan, metrics, 0.0))
 
     for epoch in range(progress.epoch, recipe.epochs):
@@ -127,13 +129,13 @@ def finetune(
             disable=None,
         )
         for i, batch in enumerate(bar):
-            tokens, lengths, labels = (part.to(device, non_blocking=True) for part in batch)
+            tokens, lengths, labels = to_device(batch, device)
             step = epoch * len(train) + i
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * lr_factor(recipe, step, total_steps)
 
             with autocast(device):
-                logits = classify(model, tokens, lengths, recipe.pooling)  # (B, classes)
+                logits = forward(model, tokens, lengths, recipe.pooling)  # (B, classes)
             loss = F.cross_entropy(logits.float(), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -157,7 +159,7 @@ def finetune(
         progress.seconds_training += seconds
 
         with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling)
+            metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
         train_loss = torch.stack(losses).mean().item()
         train_accuracy = torch.stack(correct).sum().item() / seen
         progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, metrics, seconds))
@@ -212,19 +214,26 @@ def lr_factor(recipe: Recipe, step: int, total: int) -> float:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches, device: torch.device, pooling: str = "last", positive: int | None = None
+    model: nn.Module,
+    batches,
+    device: torch.device,
+    pooling: str = "last",
+    positive: int | None = None,
+    forward: Callable[..., Tensor] = classify,
 ) -> tuple[dict, np.ndarray]:
     """Metrics (fractions; ``loss`` in nats per message) and the class probabilities (n, classes), in order.
 
-    ``positive`` is the class that precision, recall and F1 are about; None averages over the classes.
+    ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``forward``: as
+    in ``finetune``.
     """
     was_training = model.training
     model.eval()
     order, all_logits, all_labels = [], [], []
-    for places, batch in tqdm(list(batches.by_length()), desc="evaluating", unit="batch", leave=False, disable=None):
-        tokens, lengths, labels = (part.to(device, non_blocking=True) for part in batch)
+    bar = tqdm(batches.by_length(), desc="evaluating", total=len(batches), unit="batch", leave=False, disable=None)
+    for places, batch in bar:
+        tokens, lengths, labels = to_device(batch, device)
         with autocast(device):
-            all_logits.append(classify(model, tokens, lengths, pooling).float())
+            all_logits.append(forward(model, tokens, lengths, pooling).float())
         all_labels.append(labels)
         order += places
     model.train(was_training)

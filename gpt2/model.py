@@ -81,10 +81,12 @@ class CausalSelfAttention(nn.Module):
         return x.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        B, T, C = x.shape
-        q = self.split_heads(self.q_proj(x))
-        k = self.split_heads(self.k_proj(x))
-        v = self.split_heads(self.v_proj(x))
+        return self.out_proj(self.gather(self.q_proj(x), self.k_proj(x), self.v_proj(x), cache))
+
+    def gather(self, q: Tensor, k: Tensor, v: Tensor, cache: LayerCache | None = None) -> Tensor:
+        """What each query finds: q (B, T, C), k and v (B, S, C), the queries being the last T positions -> (B, T, C)."""
+        B, T, C = q.shape
+        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
         if self.prefix is not None and (cache is None or cache.length == 0):
             prefix_k, prefix_v = self.prefix()  # (H, P, D) or (B, H, P, D) each
             k = torch.cat([prefix_k.expand(B, -1, -1, -1), k], dim=2)  # the prefix stands before every token
@@ -96,12 +98,11 @@ class CausalSelfAttention(nn.Module):
             q,
             k,
             v,
-            attn_mask=None if S == T or T == 1 else causal_mask(T, S, x.device),
+            attn_mask=None if S == T or T == 1 else causal_mask(T, S, q.device),
             is_causal=S == T,  # the common case, for which the kernel needs no mask
             dropout_p=self.dropout if self.training else 0.0,
         )  # (B, H, T, D)
-        y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
-        return self.out_proj(y)
+        return y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
 
 
 class MLP(nn.Module):

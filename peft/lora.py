@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
+from peft import lora_fused
 from peft.targets import select
 
 SCALINGS = {
@@ -95,12 +96,17 @@ class LoRALayer(nn.Module):
 class LinearWithLoRA(nn.Module):
     """A linear layer and the low-rank change beside it; options as for LoRALayer, which ``change`` may replace."""
 
+    fused = False  # see ``fuse``
+
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, change: type = LoRALayer, **options):
         super().__init__()
         self.linear = linear
         self.lora = change(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused and lora_fused.fits(self, x):
+            weights = self.linear.weight, self.linear.bias, self.lora.A, self.lora.B
+            return lora_fused.LowRankLinear.apply(x, *weights, self.lora.scale)
         return self.linear(x) + self.lora(x)
 
     @torch.no_grad()
@@ -129,6 +135,13 @@ class EmbeddingWithLoRA(nn.Module):
     def merged(self) -> nn.Embedding:
         weight = self.embedding.weight + self.lora.delta().T
         return nn.Embedding.from_pretrained(weight, freeze=True)
+
+
+def fuse(model: nn.Module, on: bool = True) -> None:
+    """Compute LoRA's plain layers by peft/lora_fused.py: the same numbers, sooner. What does not fit there is left alone."""
+    for module in model.modules():
+        if type(module) is LinearWithLoRA and type(module.lora) is LoRALayer:
+            module.fused = on
 
 
 def linear_like(linear: nn.Linear, weight: Tensor) -> nn.Linear:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 import peft
 from data import Dataset
 from data.batching import MessageBatches
+from gpt2.classifier import classify
 from gpt2.devices import peak_memory_mb
 from gpt2.errors import RunError
 from gpt2.files import whole_file, write_json
@@ -31,6 +33,7 @@ class Experiment:
     folder: Path
     config: dict
     started: float  # time.perf_counter() when the command began
+    forward: Callable[..., torch.Tensor] = classify  # how class logits are computed
 
     def run(self, resuming: bool) -> None:
         """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
@@ -49,6 +52,7 @@ class Experiment:
                 self.recipe,
                 self.device,
                 around_evaluation=peft.merged,
+                forward=self.forward,
                 progress=self.progress,
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
@@ -102,7 +106,9 @@ class Experiment:
         with peft.merged(self.model):
             for name, batches in self.batches.items():
                 index = classes.index(positive) if positive else None
-                results[name], probabilities = evaluate(self.model, batches, self.device, self.recipe.pooling, index)
+                results[name], probabilities = evaluate(
+                    self.model, batches, self.device, self.recipe.pooling, index, self.forward
+                )
         write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
         self.write_predictions(probabilities)
         metrics = self.record("finished", **results)

@@ -30,8 +30,9 @@ def main(argv: list[str]) -> None:
 
     import peft
     from data import load_dataset
-    from gpt2.classifier import add_classification_head
+    from gpt2.classifier import add_classification_head, classify
     from gpt2.devices import choose_device, describe, fit_threads
+    from gpt2.packing import FastClassify
     from gpt2.weights import load_gpt2
 
     device = choose_device(args.device)
@@ -84,7 +85,11 @@ def main(argv: list[str]) -> None:
     describe_run(model, dataset, config, cut, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
-    Experiment(model, dataset, batches, recipe, device, folder, config, started).run(resuming)
+    forward = classify
+    if args.engine == "fast":
+        peft.fuse(model)
+        forward = FastClassify(model, args.trunk_memory, args.checkpointing)
+    Experiment(model, dataset, batches, recipe, device, folder, config, started, forward).run(resuming)
 
 
 def early_choice(argv: list[str]):
@@ -136,6 +141,22 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     )
     parser.add_argument("--pooling", choices=("last", "last-position", "first", "mean"), help="token the head reads")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run goes on")
+    parser.add_argument(
+        "--engine",
+        default="fast",
+        choices=("fast", "simple"),
+        help="simple: pad every batch and compute every row, as one would first write it; same results, slower",
+    )
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="recompute blocks in the backward pass: less memory, more time"
+    )
+    parser.add_argument(
+        "--trunk-memory",
+        type=float,
+        default=500,
+        metavar="MB",
+        help="room for what frozen lower blocks compute, kept from epoch to epoch (default: %(default)s)",
+    )
     parser.add_argument("--also-train", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
 
     group = parser.add_argument_group("options of the methods")
