@@ -4,14 +4,14 @@
                         └─►  1 % ─► held_out.bin                              document 1  end   doc. 2 end
                                     meta.json      what they were made from
 
-A line ``<|endoftext|>`` separates documents in a text file; a file without one is one document. Each document is encoded by
-itself and followed by the token 50256, from which a model learns that what comes next has nothing to do with it.
+A line ``<|endoftext|>`` separates documents in a text file; a file without one is one document. Each document is
+encoded by itself and followed by the token 50256: a model learns from it that what comes next is something else.
 
-**What is held out.** Whole documents, or the model is asked about a novel whose first half it has read. Which ones
-depends on a hash of their text alone: no seed, no order of files. Each file gives about 1 % of its text: documents in the order of
-their hashes, as long as they fit. (Files of a single document are taken together.) Where not even the shortest
-document fits, as in a file of ten thousand dialogues without separators, documents are first cut at blank lines into passages of
-at least 8,000 characters, about 2,000 tokens.
+**What is held out.** Whole documents, or a model would be asked about a novel whose first half it has read. Which ones
+depends on a hash of their text alone: on no seed, and not on the order of the files. Each file gives about 1 % of its
+text, documents in the order of their hashes, as long as they fit; files of a single document are taken together. Where
+not even the shortest document fits, as in ten thousand dialogues without separators, the documents are first cut at
+blank lines into passages of at least 8,000 characters (about 2,000 tokens).
 """
 
 import gzip
@@ -21,7 +21,7 @@ import lzma
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -64,7 +64,9 @@ def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, share: 
     Raises InputError for a path, a file or a vocabulary that cannot be used, or when there is too little to hold out.
     """
     if tokenizer.n_vocab > 2**16:
-        raise InputError(f"a vocabulary of {tokenizer.n_vocab:,} does not fit the two bytes a token of these files")
+        raise InputError(f"a vocabulary of {tokenizer.n_vocab:,} tokens does not fit the two bytes a token has here")
+    if not 0 < share < 0.5:
+        raise InputError(f"the share to hold out is {share}, expected more than 0 and less than 0.5, such as 0.01")
     files = text_files(texts)
     sources = [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
     rules = {"version": VERSION, "share": share, "tokenizer": tokenizer.name, "sources": sources}
@@ -77,12 +79,14 @@ def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, share: 
 
 
 def text_files(texts: list[str | Path]) -> list[Path]:
-    """The files named, and those in the folders named (and in folders in them), in a stable order."""
+    """The files named, and all in the folders named, in a stable order.
+
+    Files in a folder whose names are all capitals, such as README.txt and SOURCE.txt, are about the texts and left out.
+    """
     files = []
     for text in map(Path, texts):
         if text.is_dir():
-            # SOURCE.txt, README.txt and the like tell about the texts
-            found = sorted(file for file in text.rglob("*") if file.is_file() and file.suffix in OPENERS)
+            found = [file for file in sorted(text.rglob("*")) if file.is_file() and file.suffix in OPENERS]
             found = [file for file in found if not file.stem.isupper()]
             if not found:
                 raise InputError(f"{text} holds no text: expected files ending in {', '.join(OPENERS)}")
@@ -132,13 +136,18 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def choose(pieces: list[str], share: float) -> set[str]:
-    """Digests of the pieces to hold out: in the order of the digests, as long as they fit into the share."""
-    lengths = Counter()
-    for piece in pieces:
-        lengths[digest(piece)] += len(piece)  # copies of a text go the same way
-    room, chosen = share * lengths.total(), set()
-    for name, length in sorted(lengths.items()):
+def lengths(texts: Iterable[str]) -> Counter:
+    """Characters by digest: copies of a text count together, and so go the same way."""
+    counter = Counter()
+    for text in texts:
+        counter[digest(text)] += len(text)
+    return counter
+
+
+def choose(texts: Counter, share: float) -> set[str]:
+    """Digests of the texts to hold out: in the order of the digests, as long as they fit into the share."""
+    room, chosen = share * texts.total(), set()
+    for name, length in sorted(texts.items()):
         if length <= room:
             chosen.add(name)
             room -= length
@@ -147,21 +156,23 @@ def choose(pieces: list[str], share: float) -> set[str]:
 
 def plan(files: list[Path], share: float) -> tuple[set[Path], set[str]]:
     """Which files' documents have to be cut into passages, and the digests of what is held out."""
-    groups: dict[Path | None, list[Path]] = {}
+    groups: dict[Path | None, dict[Path, Counter]] = {}
     for file in files:
-        groups.setdefault(file if len(documents(file)) > 1 else None, []).append(file)
+        texts = lengths(documents(file))
+        groups.setdefault(file if len(texts) > 1 else None, {})[file] = texts
     to_cut, held_out = set(), set()
     for group in groups.values():
-        whole = [document for file in group for document in documents(file)]
+        whole = Counter()
+        for texts in group.values():
+            whole.update(texts)
         chosen = choose(whole, share)
         if not chosen:
             to_cut |= set(group)
-            cut = [passage for document in whole for passage in passages(document)]
-            # a short text gives more than its share, for it must give something
-            chosen = choose(cut, share) or {digest(piece) for piece in sorted(set(cut), key=digest)[: len(cut) > 1]}
+            cut = lengths(piece for file in group for document in documents(file) for piece in passages(document))
+            chosen = choose(cut, share) or set(sorted(cut)[: len(cut) > 1])  # a short text gives more than its share
         held_out |= chosen
     if not held_out:
-        raise InputError("too little text: nothing is left to train on when a part is held out; add texts with --texts")
+        raise InputError("too little text: holding out a part of it leaves nothing to train on; add texts")
     return to_cut, held_out
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as torchrun starts them; with one process nothing here does anything.
+"""Several processes that train one model together, as torchrun starts them. With one process nothing here acts.
 
     torchrun --nproc-per-node 2 scripts/pretrain.py …
 
@@ -19,6 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gpt2.errors import InputError
+
 PATIENCE = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
 
 
@@ -27,13 +29,19 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes, if there are any, and leave them at the end. Yields the device to use.
 
     On GPUs each process gets its own (``cuda:LOCAL_RANK``) and they talk through nccl; on CPUs through gloo.
+    Raises InputError when there are more processes than GPUs, or on a device that cannot be shared.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= there:
+            raise InputError(f"more processes than the {there} GPUs of this machine; torchrun --nproc-per-node {there}")
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
+    elif device.type != "cpu":
+        raise InputError(f"several processes cannot share a {device.type} device; use --device cpu, or one process")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield device
@@ -52,6 +60,12 @@ def rank() -> int:
 def is_main() -> bool:
     """Is this the one process that prints and writes files?"""
     return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    if dist.is_initialized():
+        dist.barrier()
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -61,8 +61,9 @@ def read_json(path: Path) -> dict:
         raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything that training needs to go on as if it had never stopped."""
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress) -> None:
+    """Write everything that training needs to go on as if it had never stopped. ``progress``: any dataclass of what
+    JSON can say; tensors in an attribute ``best`` are kept as tensors."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -81,7 +82,10 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
 
 @torch.no_grad()
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
-    """Read what ``save_state`` wrote into ``model`` and ``optimizer``; the progress is of this ``kind``. Raises InputError when it does not fit."""
+    """Read what ``save_state`` wrote into ``model`` and ``optimizer``; returns the progress, which is of this ``kind``.
+
+    Raises InputError when it does not fit.
+    """
     with open_safetensors(path) as file:
         try:
             progress = kind(**json.loads(file.metadata()["progress"]))

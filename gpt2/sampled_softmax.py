@@ -4,8 +4,8 @@ The loss of one token is
 
     loss = log Z - s_target,        Z = Σ_j exp(s_j)  over the whole vocabulary,        s_j = h · wte_j
 
-For a small model, computing all s_j costs several times what the rest of the model does. But Z is a sum, and a sum can be
-estimated from a sample. Draw K words from a known distribution q, shared by all tokens of a micro-batch, and give
+For a small model, computing all s_j costs several times what the rest of the model does. But Z is a sum, and a sum can
+be estimated from a sample. Draw K words from a known distribution q, shared by all tokens of a micro-batch, and give
 each a weight that makes up for how often it is drawn (importance sampling):
 
     Z' = exp(s_target)  +  Σ_drawn  exp(s_j) / (K q_j)  =  exp(s_target)  +  Σ_drawn  exp(s_j - log(K q_j))
@@ -18,9 +18,10 @@ each a weight that makes up for how often it is drawn (importance sampling):
 
 The expectation of Z' is Z exactly, whatever q is. Two details carry that, and sampled softmaxes often get one wrong:
   * -log(K q_j), the "log-q correction": without it frequent words, drawn often, would be pushed down too far;
-  * a word's correction is by how often it is expected among the candidates: K q_j for a drawn one, but 1 for the target,
-    which is always there. So the target's correction is log 1 = 0, and a drawn copy of it ("accidental hit") must go,
-    or it would be counted twice. (Correcting the target by K q too is common, and biased: Khrylchenko et al., 2025.)
+  * what counts is how often a word is expected among the candidates: K q_j times for a drawn one, but once for the
+    target, which is always there. So the target's correction is log 1 = 0, and a drawn copy of it (an "accidental
+    hit") must go, or it would count twice. (Using K q for the target too is common, and biased: Khrylchenko et al.,
+    2025, "Correcting the LogQ Correction".)
 
 log Z' is then a little too small on average (Jensen), the less the larger K; in the limit loss and gradient are exact.
 The best q resembles what the model itself would predict; the frequency of words in the text is a cheap stand-in.
@@ -51,8 +52,8 @@ class NegativeSampler:
     def draw(self, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The different words among K draws (U,) and the logarithm of each one's weight (U,); same seed, same draw.
 
-        A word drawn n times counts n times, but its score is computed once: n / (K q) is its weight. A quarter to a half
-        of the draws are repetitions, so this is a third off the price at no loss.
+        A word drawn n times counts n times, but its score is computed once: its weight is n / (K q). Of 4,096 draws
+        about half repeat a word drawn before, so this halves the price and changes nothing.
         """
         uniform = np.random.default_rng(seed).random(self.draws)
         drawn = np.searchsorted(self.cumulative, uniform * self.cumulative[-1], side="right")
@@ -62,7 +63,10 @@ class NegativeSampler:
 
 
 def sampled_cross_entropy(h: Tensor, targets: Tensor, wte: Tensor, words: Tensor, log_weights: Tensor) -> Tensor:
-    """Mean estimated loss, a scalar. h (N, C), targets (N,), wte (V, C), words (U,) and log_weights (U,) from a draw."""
+    """The estimated loss, a mean over N tokens: a scalar. words and log_weights are what a sampler drew.
+
+    h (N, C), targets (N,), wte (V, C), words (U,), log_weights (U,).
+    """
     N = len(targets)
     rows = F.embedding(torch.cat([targets, words]), wte)  # (N + U, C), gathered once
     target_scores = (h * rows[:N]).sum(dim=-1, keepdim=True)  # (N, 1)
