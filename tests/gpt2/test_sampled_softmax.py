@@ -52,7 +52,7 @@ def test_loss_and_gradient_approach_the_full_ones(problem):
         loss, gradient = losses_and_gradients(problem, draws, 20, sampled_cross_entropy)
         errors.append((abs(loss - exact_loss), distance(gradient, exact)))
     assert all(b < a for (_, a), (_, b) in zip(errors, errors[1:], strict=False)), errors
-    assert errors[-1][0] < 1e-3 and errors[-1][1] < 0.01, errors
+    assert errors[-1][0] < 3e-3 and errors[-1][1] < 0.01, errors
 
 
 def test_the_estimate_of_z_is_unbiased_even_with_few_words(problem):
@@ -94,7 +94,7 @@ def correcting_the_target_too(h, targets, wte, words, log_weights, counts):
 def test_the_usual_mistakes_would_be_noticed(problem, biased):
     _, exact = full(problem)
     _, gradient = losses_and_gradients(problem, DRAWS, 5, functools.partial(biased, counts=problem[3]))
-    assert distance(gradient, exact) > 0.1
+    assert distance(gradient, exact) > 0.04  # the right one: less than 0.01
 
 
 def test_accidental_hits_do_not_count(problem):
