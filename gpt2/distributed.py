@@ -62,12 +62,6 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def barrier() -> None:
-    """Wait until every process has come here."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """Replace ``tensor``, in place, by its sum over all processes; every process must call this."""
     if dist.is_initialized():

@@ -64,6 +64,8 @@ class Recipe:
         for name, good in checks.items():
             if not good:
                 raise InputError(f"{name} {getattr(self, name)!r} is out of range; see --help")
+        if self.accumulate % world_size():
+            raise InputError(f"--accumulate {self.accumulate} cannot be shared equally by {world_size()} processes")
 
     @property
     def sampled_steps(self) -> int:
@@ -112,7 +114,7 @@ def make_optimizer(model: GPT2, recipe: Recipe) -> torch.optim.AdamW:
 
 def pretrain(
     model: GPT2,
-    train: np.ndarray,
+    windows: Windows,
     held_out: np.ndarray,
     bytes_per_token: float,
     recipe: Recipe,
@@ -123,22 +125,20 @@ def pretrain(
 ) -> None:
     """Train ``model``, on the device where it is, from ``progress.step`` to ``recipe.steps``.
 
-    train, held_out      token numbers (n,); ``bytes_per_token`` of the held-out text, for bits per byte
+    windows, held_out    the text to train on, and the token numbers (n,) to measure on; ``bytes_per_token`` is that of
+                         the latter, for bits per byte
     optimizer, progress  new ones, or those of the checkpoint to go on from; both are changed in place
     after_evaluation     called every ``recipe.every`` steps and at the end, in every process, to save and show
 
-    Raises InputError when text or processes do not fit, RunError when the loss is no longer a finite number.
+    Raises RunError when the loss is no longer a finite number.
     """
-    if recipe.accumulate % world_size():
-        raise InputError(f"--accumulate {recipe.accumulate} cannot be shared equally by {world_size()} processes")
-    windows = Windows(train, model.config.n_positions, recipe.seed)
-    counts = np.bincount(train, minlength=model.config.vocab_size)
+    counts = np.bincount(windows.tokens, minlength=model.config.vocab_size)
     sampler = NegativeSampler(counts, recipe.sampled) if recipe.sampled else None
     loss_of: nn.Module = NextTokenLoss(model)
     loss_of = torch.compile(loss_of) if compiled else loss_of
     if world_size() > 1:
         loss_of = DistributedDataParallel(loss_of)  # averages the gradients of all processes as they are computed
-    tokens_per_step = recipe.batch_size * recipe.accumulate * model.config.n_positions
+    tokens_per_step = recipe.batch_size * recipe.accumulate * windows.context
 
     def measure(train_loss: float, speed: float) -> None:
         loss = evaluate(model, held_out, recipe, None if progress.step == recipe.steps else recipe.evaluation_windows)

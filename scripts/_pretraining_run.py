@@ -97,10 +97,13 @@ class PretrainingRun:
         write_json(self.folder / "metrics.json", without_nan(metrics))
 
     def stopped(self, status: str, progress: Progress) -> None:
-        """After an interruption or a failure: say where the same command would go on."""
+        """After a failure, or after an interruption: then say where the same command would go on."""
         self.record(status, progress)
-        saved = progress.history[-1]["step"] if progress.history else 0
-        print(f"{status}; the same command with --out {self.folder} goes on after step {saved:,}", file=sys.stderr)
+        if status == "interrupted":
+            saved = progress.history[-1]["step"] if progress.history else 0
+            print(
+                f"Interrupted. The same command with --out {self.folder} goes on after step {saved:,}.", file=sys.stderr
+            )
 
     def finish(self, progress: Progress) -> None:
         """Save the model, in half precision as such files mostly are, and drop the checkpoint."""

@@ -17,6 +17,7 @@ reads it), config.json, metrics.json, history.csv, curves.png and samples.txt.
 import argparse
 import dataclasses
 import datetime
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,11 +28,17 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
 
     from gpt2.devices import choose_device, keep_freed_memory
-    from gpt2.distributed import process_group
+    from gpt2.distributed import is_main, process_group
+    from gpt2.errors import InputError, RunError
 
     keep_freed_memory()
     with process_group(choose_device(args.device)) as device:
-        pretrain_on(device, args)
+        try:
+            pretrain_on(device, args)
+        except (InputError, RunError) as error:
+            if not is_main():  # one sentence is enough
+                sys.exit(2 if isinstance(error, InputError) else 1)
+            raise
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -110,17 +117,19 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     from gpt2.pretraining import Progress, make_optimizer, pretrain
     from gpt2.runs import STATE_FILE, load_state, open_run
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.windows import Windows
 
     recipe, texts = make_recipe(args, device), find_texts(args)
     torch.manual_seed(args.seed)  # the random start
     model = make_model(args)
-    corpus = main_first(lambda: load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out))
+    corpus = main_first(device, lambda: load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out))
+    windows = Windows(corpus.train, model.config.n_positions, args.seed)
     model.to(device)
     optimizer, progress = make_optimizer(model, recipe), Progress()
     config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
     config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
     folder = Path(args.out or f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain")
-    resuming = main_first(lambda: open_run(folder, config))
+    resuming = main_first(device, lambda: open_run(folder, config))
     if resuming:
         progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
 
@@ -134,7 +143,7 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     try:
         pretrain(
             model,
-            corpus.train,
+            windows,
             corpus.held_out,
             corpus.bytes_per_token(),
             recipe,
@@ -198,12 +207,21 @@ def make_model(args: argparse.Namespace):
     return GPT2(dataclasses.replace(SIZES[args.model], **shape))
 
 
-def main_first(work: Callable):
+def main_first(device, work: Callable):
     """Let the main process do it while the others wait; then these do it too, and find it done."""
-    from gpt2.distributed import barrier, is_main
+    import torch
 
-    result = work() if is_main() else None
-    barrier()
+    from gpt2.distributed import is_main, sum_over_processes
+
+    failed, result = torch.ones((), device=device), None
+    try:
+        if is_main():
+            result = work()
+        failed.zero_()
+    finally:
+        sum_over_processes(failed)
+    if failed:  # in the main process, which reports it
+        sys.exit(2)
     return result if is_main() else work()
 
 

@@ -1,4 +1,4 @@
-"""Pretraining on a toy language: it learns, repeats, goes on after an interruption, and shares work between processes."""
+"""Pretraining on a toy language: it learns, repeats itself, goes on after a stop, and shares work between processes."""
 
 import dataclasses
 import math
@@ -40,8 +40,8 @@ def new_model() -> GPT2:
 def run(recipe: Recipe, model=None, optimizer=None, progress=None, **options) -> tuple[GPT2, Progress]:
     model = model or new_model()
     optimizer, progress = optimizer or make_optimizer(model, recipe), progress or Progress()
-    train, held_out = toy_text(20_000, seed=1), toy_text(2_000, seed=2)
-    pretrain(model, train, held_out, 4.0, recipe, optimizer, progress, **options)
+    windows, held_out = Windows(toy_text(20_000, seed=1), 16, recipe.seed), toy_text(2_000, seed=2)
+    pretrain(model, windows, held_out, 4.0, recipe, optimizer, progress, **options)
     return model, progress
 
 

@@ -16,7 +16,7 @@ DRAWS = 100_000  # so many that what is still wrong is wrong by principle
 
 @pytest.fixture
 def problem():
-    """Like a trained model's: the targets have probabilities of about a third, and the counts are skewed as in texts."""
+    """As in a trained model, the targets are much likelier than chance; as in texts, the counts are skewed."""
     generator = torch.Generator().manual_seed(0)
     counts = (10_000 / np.arange(1, V + 1)).astype(np.int64)
     targets = torch.from_numpy(np.random.default_rng(0).choice(V, N, p=counts / counts.sum()))
