@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as torchrun starts them. With one process nothing here acts.
+"""Several processes that train one model together, as torchrun starts them; with one process nothing happens here.
 
     torchrun --nproc-per-node 2 scripts/pretrain.py …
 
@@ -12,12 +12,13 @@ this machine is its own (LOCAL_RANK).
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt2.errors import InputError
 
@@ -60,6 +61,58 @@ def rank() -> int:
 def is_main() -> bool:
     """Is this the one process that prints and writes files?"""
     return rank() == 0
+
+
+def agree(value):
+    """The main process's ``value`` in every process."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """The main process does it alone, such as a download; when it is done, the others do it too. When it fails there,
+    the others end without a word, for the main process says why."""
+    if not is_main() and not agree(None):
+        sys.exit(2)
+    fine = False
+    try:
+        yield
+        fine = True
+    finally:
+        if is_main():
+            agree(fine)
+
+
+def own_share(tokens: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """This process's messages of a batch: every world_size-th. One without any takes a message that counts for nothing:
+    with the label -100, which cross entropy leaves out."""
+    mine = slice(rank(), None, world_size())
+    if rank() < len(labels):
+        return tokens[mine], lengths[mine], labels[mine]
+    return tokens[:1], lengths[:1], torch.full_like(labels[:1], -100)
+
+
+class DataParallel(nn.Module):
+    """``forward(model, …)`` as one module, because DistributedDataParallel works on modules: it runs the same forward
+    pass in every process, and replaces each gradient by its mean over all processes while backward still runs."""
+
+    def __init__(self, model: nn.Module, how: Callable[..., Tensor]):
+        super().__init__()
+        self.model, self.how = model, how
+
+    def forward(self, *arguments) -> Tensor:
+        return self.how(self.model, *arguments)
+
+
+def data_parallel(model: nn.Module, how: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``how`` with ``model`` filled in; with several processes its gradients are means over all of them."""
+    whole = DataParallel(model, how)
+    if not dist.is_initialized():
+        return whole
+    return nn.parallel.DistributedDataParallel(whole)
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

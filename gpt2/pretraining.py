@@ -18,10 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from gpt2.distributed import is_main, rank, sum_over_processes, world_size
+from gpt2.distributed import data_parallel, is_main, rank, sum_over_processes, world_size
 from gpt2.errors import InputError, RunError
 from gpt2.model import GPT2
 from gpt2.sampled_softmax import NegativeSampler, sampled_cross_entropy
@@ -88,20 +87,13 @@ class Progress:
     seconds_training: float = 0.0  # without evaluations
 
 
-class NextTokenLoss(nn.Module):
-    """The model and its loss as one module, so that DistributedDataParallel and compile see the whole computation."""
-
-    def __init__(self, model: GPT2):
-        super().__init__()
-        self.model = model
-
-    def forward(self, windows: Tensor, drawn: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """windows (B, T + 1) -> mean loss; with ``drawn`` words and log weights, an estimate of it."""
-        h = self.model.hidden_states(windows[:, :-1]).flatten(0, 1)  # (B T, C)
-        targets = windows[:, 1:].flatten()  # (B T,)
-        if drawn is not None:
-            return sampled_cross_entropy(h, targets, self.model.wte.weight, *drawn)
-        return F.cross_entropy(self.model.lm_head(h).float(), targets)
+def next_token_loss(model: GPT2, windows: Tensor, drawn: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """windows (B, T + 1) -> mean loss; with ``drawn`` words and log weights, an estimate of it."""
+    h = model.hidden_states(windows[:, :-1]).flatten(0, 1)  # (B T, C)
+    targets = windows[:, 1:].flatten()  # (B T,)
+    if drawn is not None:
+        return sampled_cross_entropy(h, targets, model.wte.weight, *drawn)
+    return F.cross_entropy(model.lm_head(h).float(), targets)
 
 
 def make_optimizer(model: GPT2, recipe: Recipe) -> torch.optim.AdamW:
@@ -134,10 +126,7 @@ def pretrain(
     """
     counts = np.bincount(windows.tokens, minlength=model.config.vocab_size)
     sampler = NegativeSampler(counts, recipe.sampled) if recipe.sampled else None
-    loss_of: nn.Module = NextTokenLoss(model)
-    loss_of = torch.compile(loss_of) if compiled else loss_of
-    if world_size() > 1:
-        loss_of = DistributedDataParallel(loss_of)  # averages the gradients of all processes as they are computed
+    loss_of = data_parallel(model, torch.compile(next_token_loss) if compiled else next_token_loss)
     tokens_per_step = recipe.batch_size * recipe.accumulate * windows.context
 
     def measure(train_loss: float, speed: float) -> None:
@@ -219,9 +208,9 @@ def evaluate(model: GPT2, tokens: np.ndarray, recipe: Recipe, limit: int | None 
         starts = starts[np.linspace(0, len(starts) - 1, limit).round().astype(int)]
     device, was_training = model.wte.weight.device, model.training
     model.eval()
-    loss_of, sums = NextTokenLoss(model), torch.zeros(2, dtype=torch.float64)  # loss, windows
+    sums = torch.zeros(2, dtype=torch.float64)  # loss, windows
     for part in np.array_split(starts, math.ceil(len(starts) / recipe.batch_size))[rank() :: world_size()]:
-        loss = loss_of(windows_at(tokens, part, context).to(device)).item()
+        loss = next_token_loss(model, windows_at(tokens, part, context).to(device)).item()
         sums += torch.tensor([loss * len(part), len(part)])
     model.train(was_training)
     sums = sum_over_processes(sums.to(device))

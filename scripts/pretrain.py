@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import datetime
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import _cli
@@ -112,7 +111,7 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     import torch
 
     from data.corpus import CACHE, load_corpus
-    from gpt2.distributed import is_main
+    from gpt2.distributed import agree, is_main, main_first
     from gpt2.errors import RunError
     from gpt2.pretraining import Progress, make_optimizer, pretrain
     from gpt2.runs import STATE_FILE, load_state, open_run
@@ -122,14 +121,16 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     recipe, texts = make_recipe(args, device), find_texts(args)
     torch.manual_seed(args.seed)  # the random start
     model = make_model(args)
-    corpus = main_first(device, lambda: load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out))
+    with main_first():
+        corpus = load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out)
     windows = Windows(corpus.train, model.config.n_positions, args.seed)
     model.to(device)
     optimizer, progress = make_optimizer(model, recipe), Progress()
     config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
     config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
-    folder = Path(args.out or f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain")
-    resuming = main_first(device, lambda: open_run(folder, config))
+    folder = Path(args.out or agree(f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain"))
+    with main_first():
+        resuming = open_run(folder, config)
     if resuming:
         progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
 
@@ -205,24 +206,6 @@ def make_model(args: argparse.Namespace):
     if args.model not in SIZES:
         raise InputError(f"unknown size {args.model!r}; choose one of {', '.join(SIZES)}, or see --from")
     return GPT2(dataclasses.replace(SIZES[args.model], **shape))
-
-
-def main_first(device, work: Callable):
-    """Let the main process do it while the others wait; then these do it too, and find it done."""
-    import torch
-
-    from gpt2.distributed import is_main, sum_over_processes
-
-    failed, result = torch.ones((), device=device), None
-    try:
-        if is_main():
-            result = work()
-        failed.zero_()
-    finally:
-        sum_over_processes(failed)
-    if failed:  # in the main process, which reports it
-        sys.exit(2)
-    return result if is_main() else work()
 
 
 if __name__ == "__main__":
