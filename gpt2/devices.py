@@ -1,6 +1,7 @@
 """Where the numbers are crunched: CPU, NVIDIA GPU (cuda) or Apple GPU (mps), and what that costs in memory."""
 
 import contextlib
+import ctypes
 import sys
 from collections.abc import Iterable
 
@@ -47,6 +48,16 @@ def fit_threads(width: int) -> None:
     where other programs run too, threads that wait for each other make it several times slower."""
     if width < 256:
         torch.set_num_threads(1)
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library (glibc only) to keep memory that was freed. A softmax over 50,257 tokens needs hundreds of MB
+    for a moment, step after step, and getting them from the system each time takes as long as the computation."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(-4, 0)  # M_MMAP_MAX: no block of memory comes and goes by itself
+            library.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: give back only when 2 GB are free
 
 
 def describe(device: torch.device) -> str:
