@@ -121,7 +121,7 @@ def guess_config(files: list[Path]) -> GPT2Config:
     shapes = {}
     for file in files:
         with open_safetensors(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a dict
+            for name in tensor_names(file):
                 shapes[name.removeprefix("transformer.")] = tuple(tensors.get_slice(name).get_shape())
     wte, wpe = shapes.get("wte.weight", ()), shapes.get("wpe.weight", ())
     n_layer = len({name.split(".")[1] for name in shapes if re.match(r"h\.\d+\.", name)})
@@ -144,37 +144,41 @@ def open_safetensors(file: Path):
         raise InputError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
 
 
+def tensor_names(file: Path) -> list[str]:
+    with open_safetensors(file) as tensors:
+        return list(tensors.keys())
+
+
 @torch.no_grad()
 def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None) -> None:
     """Copy every tensor of ``files`` to its place in ``model``, checking name, shape, dtype, finiteness and sha256."""
     parameters, wanted, found = dict(model.named_parameters()), layout(model.config), set()
     head = None  # a stored head is only checked: ours is the embedding itself
-    for file in files:
-        with open_safetensors(file) as tensors:
-            for key in tensors.keys():  # noqa: SIM118
-                name = key.removeprefix("transformer.")
-                if MASK_BUFFER.fullmatch(name):
-                    continue
-                if name != "lm_head.weight" and name not in wanted:
-                    raise InputError(f"{file}: tensor {key} does not belong to a GPT-2 of {len(model.h)} blocks")
-                try:
-                    tensor = tensors.get_tensor(key)
-                except SafetensorError as error:
-                    raise InputError(f"{file}: tensor {key} cannot be read ({error}); download it again") from error
-                ours = [parameters[n] for n in wanted[name]] if name in wanted else [model.wte.weight]
-                check_tensor(f"{file}: tensor {key}", tensor, expected_shape(name, ours))
-                if known is not None and sha256(tensor) != known[name]:
-                    raise InputError(
-                        f"{file}: tensor {key} is not GPT-2 124M's (sha256 differs); download it again, "
-                        "or load your own weights by their path instead of by the name gpt2"
-                    )
-                if name in wanted:
-                    parts = (tensor.T if stored_in_by_out(name) else tensor).chunk(len(ours), dim=0)
-                    for parameter, part in zip(ours, parts, strict=True):
-                        parameter.copy_(part)  # float16 becomes float32 on the way
-                    found.add(name)
-                else:
-                    head = tensor
+    for file, key in [(file, key) for file in files for key in tensor_names(file)]:
+        name = key.removeprefix("transformer.")
+        if MASK_BUFFER.fullmatch(name):
+            continue
+        if name != "lm_head.weight" and name not in wanted:
+            raise InputError(f"{file}: tensor {key} does not belong to a GPT-2 of {len(model.h)} blocks")
+        try:
+            with open_safetensors(file) as tensors:  # opened anew: what was read stays in memory until it is closed
+                tensor = tensors.get_tensor(key)
+        except SafetensorError as error:
+            raise InputError(f"{file}: tensor {key} cannot be read ({error}); download it again") from error
+        ours = [parameters[n] for n in wanted[name]] if name in wanted else [model.wte.weight]
+        check_tensor(f"{file}: tensor {key}", tensor, expected_shape(name, ours))
+        if known is not None and sha256(tensor) != known[name]:
+            raise InputError(
+                f"{file}: tensor {key} is not GPT-2 124M's (sha256 differs); download it again, "
+                "or load your own weights by their path instead of by the name gpt2"
+            )
+        if name in wanted:
+            parts = (tensor.T if stored_in_by_out(name) else tensor).chunk(len(ours), dim=0)
+            for parameter, part in zip(ours, parts, strict=True):
+                parameter.copy_(part)  # float16 becomes float32 on the way
+            found.add(name)
+        else:
+            head = tensor
     missing = sorted(set(wanted) - found)
     if missing:
         raise InputError(
