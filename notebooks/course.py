@@ -1,22 +1,28 @@
 """What all chapters share: finding the model, showing source code, and exercises that check themselves.
 
 from course import begin, check, show_source
-begin(MODEL)                       # says early what is missing, and returns the model's name or path
+begin(MODEL)                       # says early what is missing, and makes the chapter quiet and repeatable
 check("09.1", my_lora_forward)     # prints right, or what to look at; never raises
 """
 
+import contextlib
+import functools
 import importlib
+import importlib.util
 import inspect
 import json
 import os
+import random
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "COURSE_RESULTS"  # environment: a file to which each check adds a line, for the grader
 CHECKS: dict[str, Callable[..., None]] = {}  # "09.1" -> the function that looks at an answer
+QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+LONGEST_HINT = 400  # characters: an error message can hold a whole tensor
 
 
 class Wrong(Exception):
@@ -35,51 +41,113 @@ def exercise(name: str) -> Callable:
 
 
 def check(name: str, *answers: object) -> bool:
-    """Is the exercise solved? Prints so in one line. An empty or a broken answer is wrong too, and raises nothing."""
-    importlib.import_module(f"checks.chapter_{name.split('.')[0]}")
-    hint = None
-    if any(answer is None or answer is ... for answer in answers):
-        hint = "nothing here yet: replace the ... by your answer and run the cell again"
-    else:
+    """Is the exercise solved? Prints so in one line. An empty or a broken answer is wrong too, and raises nothing.
+
+    Whatever the answer prints, warns about or draws from the random generators meanwhile leaves no trace: what comes
+    after the check is the same with and without it.
+    """
+    hint = _look(name, answers)
+    right = hint is None
+    print(f"{name}  right" if right else f"{name}  not yet: {hint}")
+    if os.environ.get(RESULTS):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                CHECKS[name](*answers)
-        except Wrong as wrong:
-            hint = str(wrong)
-        except Exception as error:  # noqa: BLE001 - the answer is somebody's first try
-            hint = f"your code stopped with {type(error).__name__}: {error}"
-    print(f"{name}  right" if hint is None else f"{name}  not yet: {hint}")
-    if RESULTS in os.environ:
-        with open(os.environ[RESULTS], "a", encoding="utf-8") as file:
-            file.write(json.dumps({"exercise": name, "right": hint is None, "hint": hint}) + "\n")
-    return hint is None
+            with open(os.environ[RESULTS], "a", encoding="utf-8") as file:
+                file.write(json.dumps({"exercise": name, "right": right, "hint": hint}) + "\n")
+        except OSError as error:
+            print(f"(the result could not be written to {os.environ[RESULTS]}: {error.strerror})")
+    return right
 
 
-def begin(model: str = "practice") -> str:
-    """Prepare a chapter: quiet, repeatable, and with a sentence about what is missing. Returns the model's source."""
+def _look(name: str, answers: tuple) -> str | None:
+    """None if the answers are right, else the hint, in one line."""
+    if any(answer is None or answer is ... for answer in answers):
+        return "nothing here yet: replace the ... by your answer and run the cell again"
+    try:
+        importlib.import_module(f"checks.chapter_{str(name).split('.')[0]}")
+        look = CHECKS[name]
+    except (ImportError, KeyError):
+        return "there is no such exercise: is the number in check(...) the one in the heading above?"
+    try:
+        with _without_a_trace():
+            look(*answers)
+    except Wrong as wrong:
+        return _one_line(wrong)
+    except (Exception, SystemExit, GeneratorExit) as error:  # the answer is somebody's first try
+        return _one_line(error, f"your code stopped with {type(error).__name__}: ")
+    return None
+
+
+def _one_line(error: BaseException, start: str = "") -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - an exception of the answer's own, with a broken __str__
+        text = "(its message cannot be shown)"
+    text = start + text
+    return text if len(text) <= LONGEST_HINT else text[:LONGEST_HINT] + " …"
+
+
+@contextlib.contextmanager
+def _without_a_trace() -> Iterator[None]:
+    """No output, no warnings, no change of torch's gradient mode; all random generators afterwards as before."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")  # what the answer does not use need not load
+    undo = [functools.partial(random.setstate, random.getstate())]
+    if numpy:
+        undo.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
+    if torch:
+        undo.append(functools.partial(torch.set_rng_state, torch.get_rng_state()))
+        undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        torch.manual_seed(0)  # the same verdict each time
+    try:
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for action in undo:
+            action()
+
+
+def begin(model: str = "practice") -> None:
+    """Prepare a chapter: quiet, repeatable, and with a sentence about what is missing, before anything slow."""
+    missing = [name for name in ("torch", "tiktoken", "pandas", "sklearn", "matplotlib") if not _installed(name)]
+    if missing:
+        raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements.txt'}")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+    import numpy
     import torch
 
     from gpt2.devices import fit_threads
     from gpt2.errors import InputError, RunError
     from gpt2.hub import find_checkpoint
 
+    random.seed(123)
+    numpy.random.seed(123)
     torch.manual_seed(123)
     try:
         checkpoint = find_checkpoint(model)
     except (InputError, RunError) as error:
         raise SystemExit(f"{error}") from None
     if checkpoint.name == "practice":
-        fit_threads(128)
-        print("Model: practice, the bundled GPT-2 (7.7 million parameters). Everything below was run with it.")
+        config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
+        fit_threads(config["n_embd"])
+        print(f"Model: practice, the bundled small GPT-2 ({config['n_layer']} blocks, width {config['n_embd']}).")
     else:
         print(f"Model: {model}. The outputs shown in this chapter are the practice model's; yours will differ.")
-    return checkpoint.source
+
+
+def _installed(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
 def show_source(thing: object) -> None:
     """Print the real source code of a class or function, as it stands in the package."""
     file = Path(inspect.getsourcefile(thing)).resolve()
     lines, first = inspect.getsourcelines(thing)
-    name = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file.name
-    print(f"# {name.as_posix() if isinstance(name, Path) else name}, line {first}\n" + "".join(lines).rstrip())
+    name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name
+    print(f"# {name}, line {first}\n" + "".join(lines).rstrip())

@@ -1,0 +1,184 @@
+"""Every chapter and every solution runs from top to bottom, and shows what it promises.
+
+Each notebook is run once, in a fresh kernel, away from its folder; all tests look at that one run. A new chapter is
+found by its file. Cells tagged "timing" may print other numbers each time.
+"""
+
+import functools
+import os
+import re
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+WRONG = Path(__file__).parent / "wrong"
+EXPECTED = (
+    "01_text_to_tokens 02_attention 03_the_whole_gpt2 04_pretrained_weights 05_asking_for_a_verdict 06_head_surgery "
+    "07_data_done_right 08_selective_finetuning 09_lora 10_lora_family 11_adapters 12_prompts_and_prefixes 13_ia3 "
+    "14_four_bits 15_the_comparison 16_many_adapters"
+).split()
+NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def group(path: Path):
+    """One worker of pytest-xdist gets all tests of a chapter, so that none runs twice."""
+    return pytest.param(path, id=path.relative_to(NOTEBOOKS).stem, marks=pytest.mark.xdist_group(path.stem))
+
+
+CHAPTERS = [path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+SOLVED = [path for path in sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))]
+chapters = pytest.mark.parametrize("path", [group(path) for path in CHAPTERS])
+solutions = pytest.mark.parametrize("path", [group(path) for path in SOLVED])
+both = pytest.mark.parametrize("path", [group(path) for path in CHAPTERS + SOLVED])
+
+
+@functools.cache
+def committed(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+@functools.cache
+def fresh(path: Path) -> nbformat.NotebookNode | Exception:
+    """The notebook after a run in some other folder, or what stopped it. Once in a session."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from _notebooks import execute
+    finally:
+        sys.path.pop(0)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        try:
+            return execute(path, cwd=Path(elsewhere))
+        except Exception as error:  # noqa: BLE001 - the first test of the notebook tells it
+            return error
+
+
+def run(path: Path) -> nbformat.NotebookNode:
+    result = fresh(path)
+    if isinstance(result, Exception):
+        pytest.fail(f"{path.name} does not run: {result}", pytrace=False)
+    return result
+
+
+def code(notebook: nbformat.NotebookNode) -> dict[str, nbformat.NotebookNode]:
+    return {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def text(cell: nbformat.NotebookNode) -> str:
+    """What a cell printed and showed, as plain text; pictures are left out."""
+    parts = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        parts.append(output.get("text", "") or ("" if "image/png" in data else data.get("text/plain", "")))
+    return "\n".join(parts)
+
+
+def exercises(notebook: nbformat.NotebookNode) -> list[str]:
+    return [name[len("check-") :].replace("-", ".") for name in code(notebook) if name.startswith("check-")]
+
+
+def test_all_sixteen_chapters_are_here():
+    missing = [f"notebooks/{name}.ipynb" for name in EXPECTED if not (NOTEBOOKS / f"{name}.ipynb").is_file()]
+    for path in CHAPTERS:
+        needed = (
+            NOTEBOOKS / "solutions" / path.name,
+            NOTEBOOKS / "checks" / f"chapter_{path.name[:2]}.py",
+            WRONG / f"chapter_{path.name[:2]}.py",
+        )
+        missing += [file.relative_to(ROOT).as_posix() for file in needed if not file.is_file()]
+    assert not missing, "not here yet: " + ", ".join(missing)
+    assert {path.stem for path in CHAPTERS + SOLVED} <= set(EXPECTED)
+
+
+@both
+def test_it_runs_without_an_error_or_a_warning(path):
+    for cell in code(run(path)).values():
+        for output in cell.outputs:
+            assert output.output_type != "error", f"cell {cell.id}: {output.evalue}"
+            assert output.get("name") != "stderr", f"cell {cell.id} writes to standard error: {output.text}"
+        assert not re.search(r"\w*Warning\b:", text(cell)), f"cell {cell.id} shows a warning: {text(cell)}"
+
+
+@both
+def test_committed_outputs_are_those_of_a_fresh_run(path):
+    if not sms_data():
+        pytest.skip("the outputs shown are from the SMS collection, which cannot be had here")
+    now, wrong = code(run(path)), []
+    for name, cell in code(committed(path)).items():
+        if "timing" in cell.metadata.get("tags", []):
+            continue
+        shown, measured = NUMBER.findall(text(cell)), NUMBER.findall(text(now[name]))
+        if bool(cell.outputs) != bool(now[name].outputs) or len(shown) != len(measured):
+            wrong.append(f"cell {name} shows\n{text(cell)[:500]}\nbut prints now\n{text(now[name])[:500]}")
+        wrong += [f"cell {name}: {a}, now {b}" for a, b in zip(shown, measured, strict=False) if not close(a, b)]
+    assert not wrong, "run scripts/refresh_notebooks.py\n" + "\n".join(wrong)
+
+
+def close(shown: str, measured: str) -> bool:
+    """Within 5 %, or 0.02 (an integer: 2). Another processor rounds differently, and training carries that further."""
+    a, b = (float(number.replace(",", "")) for number in (shown, measured))
+    return abs(a - b) <= max(0.05 * abs(a), 2 if shown.lstrip("-").isdecimal() else 0.02)
+
+
+@functools.cache
+def sms_data() -> bool:
+    from data import load_dataset
+
+    return load_dataset("auto").name == "sms"
+
+
+@chapters
+def test_stubs_are_found_wrong(path):
+    for notebook in (run(path), committed(path)):
+        cells = code(notebook)
+        for name in exercises(notebook):
+            assert text(cells[f"check-{name.replace('.', '-')}"]).startswith(f"{name}  not yet: ")
+
+
+@solutions
+def test_solutions_are_found_right(path):
+    for notebook in (run(path), committed(path)):
+        cells = code(notebook)
+        for name in exercises(notebook):
+            assert text(cells[f"check-{name.replace('.', '-')}"]).strip() == f"{name}  right"
+
+
+@chapters
+def test_typical_wrong_answers_get_a_hint(path, capsys, course_state):
+    import course
+
+    wrong = runpy.run_path(str(WRONG / f"chapter_{path.name[:2]}.py"))["WRONG"]
+    cells = code(committed(path))
+    start = {"__vsc_ipynb_file__": str(path), "__name__": "__main__"}
+    exec(cells["setup"].source, start)  # noqa: S102 - our own
+    assert sorted(wrong) == sorted(exercises(committed(path)))
+    for name, answers in wrong.items():
+        assert len(answers) >= 2, f"{name} needs two typical wrong answers"
+        for answer in answers:
+            verdicts, space = [], dict(start)
+            exec(compile(answer, f"<wrong answer to {name}>", "exec"), space)  # noqa: S102
+            space["check"] = lambda *given, verdicts=verdicts: verdicts.append(course.check(*given))
+            capsys.readouterr()
+            exec(cells[f"check-{name.replace('.', '-')}"].source, space)  # noqa: S102
+            printed = capsys.readouterr().out
+            assert verdicts == [False], f"{name} takes this for right:\n{answer}"
+            assert not re.search(r"nothing here yet|NameError|ImportError|SyntaxError", printed), (printed, answer)
+
+
+@pytest.fixture
+def course_state(monkeypatch):
+    """What a setup cell changes, put back."""
+    import torch
+
+    threads = torch.get_num_threads()
+    for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    torch.set_num_threads(threads)
