@@ -3,6 +3,7 @@
     python scripts/refresh_notebooks.py                  # all of them: a quarter of an hour on two cores
     python scripts/refresh_notebooks.py --only 09,15     # these chapters and their solutions
     python scripts/refresh_notebooks.py --map            # run nothing; only the times in notebooks/README.md
+    python scripts/refresh_notebooks.py --setup          # run nothing; chapter 01's setup cell for all the others
 
 Each runs in a fresh kernel with notebooks/ as its working directory. Ids and text of the cells stay as they are, and no
 times of execution are stored. A notebook that fails, or writes to standard error, is named and stays as it was.
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> int:
     parser = _cli.Parser(description=__doc__)
     parser.add_argument("--only", metavar="NN,NN", help="chapters, such as 09,15 (default: all)")
     parser.add_argument("--map", action="store_true", help="only bring the times in notebooks/README.md up to date")
+    parser.add_argument("--setup", action="store_true", help="only copy the first chapter's setup cell to all others")
     args = parser.parse_args(argv)
 
     from _notebooks import NOTEBOOKS, SOLUTIONS, chapters, choose
@@ -33,7 +35,9 @@ def main(argv: list[str]) -> int:
     paths = list(choose(args.only).values())
     paths += [SOLUTIONS / path.name for path in paths if (SOLUTIONS / path.name).is_file()]
     failed = 0
-    bar = tqdm([] if args.map else paths, desc="running", unit="notebook", disable=None)
+    if args.setup:
+        copy_setup(paths)
+    bar = tqdm([] if args.map or args.setup else paths, desc="running", unit="notebook", disable=None)
     for path in bar:
         started = time.monotonic()
         problem = refresh(path)
@@ -70,6 +74,23 @@ def refresh(path: Path) -> str | None:
     with whole_file(path) as temporary:
         write(notebook, temporary)
     return None
+
+
+def copy_setup(paths: list[Path]) -> None:
+    """Give all notebooks the setup cell of the first."""
+    from _notebooks import code_cells, read, write
+
+    from gpt2.files import whole_file
+
+    wanted = code_cells(read(paths[0]))[0].source
+    for path in paths:
+        notebook = read(path)
+        cell = code_cells(notebook)[0]
+        if cell.id == "setup" and cell.source != wanted:
+            cell.source = wanted
+            with whole_file(path) as temporary:
+                write(notebook, temporary)
+            print(f"{path.name}: new setup cell")
 
 
 def fill_map(text: str, paths: dict[str, Path]) -> str:

@@ -28,7 +28,8 @@ NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:e
 
 def group(path: Path):
     """One worker of pytest-xdist gets all tests of a chapter, so that none runs twice."""
-    return pytest.param(path, id=path.relative_to(NOTEBOOKS).stem, marks=pytest.mark.xdist_group(path.stem))
+    name = path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+    return pytest.param(path, id=name, marks=pytest.mark.xdist_group(path.stem))
 
 
 CHAPTERS = [path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]

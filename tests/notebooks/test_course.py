@@ -6,10 +6,9 @@ import sys
 import warnings
 from pathlib import Path
 
+import course
 import pytest
 import torch
-
-import course
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
