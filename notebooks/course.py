@@ -29,6 +29,13 @@ class Wrong(Exception):
     """An answer is not right yet. The message is a hint: what to look at, not what to write."""
 
 
+class Verdict(int):
+    """True or false; as the last value of a cell it shows nothing, since the check has printed its line."""
+
+    def _ipython_display_(self) -> None:
+        pass
+
+
 def exercise(name: str) -> Callable:
     """Decorator: this function checks the answers to exercise ``name``, such as "09.1". It returns when they are right
     and raises Wrong with a hint when they are not; whatever else it raises is shown as an error in the answer."""
@@ -40,7 +47,7 @@ def exercise(name: str) -> Callable:
     return register
 
 
-def check(name: str, *answers: object) -> bool:
+def check(name: str, *answers: object) -> Verdict:
     """Is the exercise solved? Prints so in one line. An empty or a broken answer is wrong too, and raises nothing.
 
     Whatever the answer prints, warns about or draws from the random generators meanwhile leaves no trace: what comes
@@ -55,7 +62,7 @@ def check(name: str, *answers: object) -> bool:
                 file.write(json.dumps({"exercise": name, "right": right, "hint": hint}) + "\n")
         except OSError as error:
             print(f"(the result could not be written to {os.environ[RESULTS]}: {error.strerror})")
-    return right
+    return Verdict(right)
 
 
 def _look(name: str, answers: tuple) -> str | None:
@@ -118,6 +125,7 @@ def begin(model: str = "practice") -> None:
         raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements.txt'}")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm in a Jupyter without widgets
 
     import numpy
     import torch

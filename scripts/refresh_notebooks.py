@@ -16,7 +16,7 @@ from pathlib import Path
 
 import _cli
 
-TIMES = re.compile(r"Reading (\d+) minutes?, running (\d+) seconds?")
+TIMES = re.compile(r"Reading (?:about )?(\d+) minutes?, running (?:about )?(\d+) seconds?")
 ROW = re.compile(r"^(\| \[\d\d [^\]]*\]\((\d\d)_\w+\.ipynb\) \|.*\|) [^|]* \| [^|]* \|$", re.MULTILINE)
 
 

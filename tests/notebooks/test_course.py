@@ -64,7 +64,7 @@ def exercise(monkeypatch):
     ],
 )
 def test_wrong_answers_get_one_line(capsys, answer, words):
-    assert course.check("99.1", answer) is False
+    assert not course.check("99.1", answer)
     printed = capsys.readouterr().out
     assert printed.startswith("99.1  not yet: ") and words in printed
     assert printed.count("\n") == 1 and len(printed) < 600
@@ -72,7 +72,7 @@ def test_wrong_answers_get_one_line(capsys, answer, words):
 
 @pytest.mark.parametrize("name", ["99.7", "77.1", "", "x", 9.1, None])
 def test_an_exercise_that_does_not_exist(capsys, name):
-    assert course.check(name, 1) is False
+    assert not course.check(name, 1)
     assert "no such exercise" in capsys.readouterr().out
 
 
@@ -80,7 +80,7 @@ def test_a_check_leaves_no_trace(capsys, recwarn):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    assert course.check("99.1", noisy) is True
+    assert course.check("99.1", noisy)
     assert torch.equal(torch.rand(3), expected) and torch.is_grad_enabled()
     assert capsys.readouterr() == ("99.1  right\n", "") and not recwarn
 
@@ -94,7 +94,7 @@ def test_results_go_to_the_file_that_the_grader_names(tmp_path, monkeypatch, cap
     assert [line["right"] for line in lines] == [True, False]
     assert lines[0] == {"exercise": "99.1", "right": True, "hint": None}
     monkeypatch.setenv(course.RESULTS, str(tmp_path / "nowhere" / "results"))
-    assert course.check("99.1", lambda x: 2 * x) is True
+    assert course.check("99.1", lambda x: 2 * x)
     assert "could not be written" in capsys.readouterr().out
 
 
