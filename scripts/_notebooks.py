@@ -69,6 +69,7 @@ def execute(path: Path, cwd: Path, seconds: int = 600) -> NotebookNode:
     """
     notebook = strip(read(path))
     options = {"timeout": seconds, "record_timing": False, "coalesce_streams": True}
+    options["extra_arguments"] = ["--log-level=ERROR"]  # the kernel's own remarks are no part of the notebook
     client = NotebookClient(notebook, kernel_name="python3", **options)
     environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_RESULTS", "MPLBACKEND")}
     with tempfile.TemporaryDirectory() as scratch:  # IPython's history and settings: nobody's own

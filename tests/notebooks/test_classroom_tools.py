@@ -36,7 +36,7 @@ def test_a_handout_is_whole_or_not_at_all(tiny, tmp_path, capsys):
     assert capsys.readouterr().err == "error: no chapter 12; there are 01\n"
 
 
-def test_refresh_stores_outputs_and_nothing_else(tiny, scripts, capsys):
+def test_refresh_stores_outputs_and_nothing_else(tiny, scripts, capfd):
     chapter, solution = tiny.notebooks / "01_tiny.ipynb", tiny.notebooks / "solutions" / "01_tiny.ipynb"
     (tiny.notebooks / "README.md").write_text("| [01 Tiny](01_tiny.ipynb) | little | – | 99 | – |\n", encoding="utf-8")
     before = nbformat.read(chapter, as_version=4)
@@ -54,7 +54,7 @@ def test_refresh_stores_outputs_and_nothing_else(tiny, scripts, capsys):
     stored = chapter.read_bytes()
     assert tiny.call("refresh_notebooks", "--only", "1") == 0
     assert chapter.read_bytes() == stored  # again: the same file
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""  # the kernel's remarks too
 
 
 @pytest.mark.parametrize(
