@@ -30,8 +30,14 @@ def main(argv: list[str]) -> int:
     from _notebooks import NOTEBOOKS, SOLUTIONS, chapters, choose
     from tqdm import tqdm
 
+    from gpt2.errors import InputError
     from gpt2.files import whole_file
 
+    if not (args.map or args.setup or sms_data()):
+        raise InputError(
+            "the SMS collection cannot be had here, and the outputs shown are from it; connect to the network, or set "
+            "GPT2_PEFT_ASSETS to a folder with sms-spam/SMSSpamCollection"
+        )
     paths = list(choose(args.only).values())
     paths += [SOLUTIONS / path.name for path in paths if (SOLUTIONS / path.name).is_file()]
     failed = 0
@@ -53,6 +59,12 @@ def main(argv: list[str]) -> int:
                 temporary.write_text(new, encoding="utf-8")
             print("notebooks/README.md: new times in the map")
     return 1 if failed else 0
+
+
+def sms_data() -> bool:
+    from data import load_dataset
+
+    return load_dataset("auto").name == "sms"
 
 
 def refresh(path: Path) -> str | None:

@@ -79,6 +79,7 @@ def tiny(tmp_path, monkeypatch, scripts) -> SimpleNamespace:
     for module in (scripts.notebooks, scripts.handout):
         monkeypatch.setattr(module, "NOTEBOOKS", notebooks)
     monkeypatch.setattr(scripts.notebooks, "SOLUTIONS", notebooks / "solutions")
+    monkeypatch.setattr(scripts.refresh_notebooks, "sms_data", lambda: True)
     submissions = tmp_path / "submissions"
 
     def hand_in(student: str, notebook: nbformat.NotebookNode | bytes, name: str = "01_tiny.ipynb") -> None:

@@ -57,6 +57,14 @@ def test_refresh_stores_outputs_and_nothing_else(tiny, scripts, capfd):
     assert capfd.readouterr().err == ""  # the kernel's remarks too
 
 
+def test_refresh_stores_no_outputs_from_other_data(tiny, scripts, monkeypatch, capsys):
+    monkeypatch.setattr(scripts.refresh_notebooks, "sms_data", lambda: False)
+    stored = (tiny.notebooks / "01_tiny.ipynb").read_bytes()
+    assert tiny.call("refresh_notebooks") == 2
+    assert "the SMS collection cannot be had here" in capsys.readouterr().err
+    assert (tiny.notebooks / "01_tiny.ipynb").read_bytes() == stored
+
+
 @pytest.mark.parametrize(
     "source, words", [("1 / 0", "ZeroDivisionError"), ("import sys; sys.stderr.write('x')", "writes to standard error")]
 )
