@@ -1,0 +1,155 @@
+"""Looks at the answers to the exercises of chapter 09, LoRA."""
+
+import torch
+import torch.nn.functional as F
+from course import Wrong, exercise
+from torch import Tensor, nn
+
+from peft.lora import LinearWithLoRA
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
+def tensor_of_shape(value: object, shape: tuple, what: str) -> Tensor:
+    if value is None or value is ...:
+        raise Wrong("the function returns nothing yet")
+    if not isinstance(value, Tensor):
+        raise Wrong(f"{what} should be a tensor, not {type(value).__name__}")
+    if tuple(value.shape) != tuple(shape):
+        raise Wrong(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+    return value.detach()
+
+
+@exercise("09.1")
+def lora_parameters(function):
+    inner = nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.LayerNorm(9), nn.Linear(9, 4, bias=False))
+    flat = nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))
+    nested = nn.Sequential(nn.Embedding(11, 5), inner, nn.Linear(4, 3))
+    for model in (flat, nested):
+        linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
+        for rank in (1, 4):
+            answer = function(model, rank)
+            if answer is None or answer is ...:
+                raise Wrong("the function returns nothing yet")
+            if not isinstance(answer, int):
+                raise Wrong(f"return a whole number, not {type(answer).__name__}")
+            right = sum(rank * (m.in_features + m.out_features) for m in linears)
+            if answer == right:
+                continue
+            if answer == sum(rank * m.in_features * m.out_features for m in linears):
+                raise Wrong("these are two thin matrices, A (r, in) and B (out, r): count their numbers")
+            if answer == sum(rank * (m.in_features + m.out_features) for m in model.children() if type(m) is nn.Linear):
+                raise Wrong("linear layers deeper inside the model are missing")
+            if answer > right:
+                raise Wrong(f"too many: {answer} for rank {rank}; does a bias, a norm or an embedding get a LoRA?")
+            raise Wrong(f"too few: {answer} for rank {rank}; count A (r, in) and B (out, r) of every linear layer")
+        if [m for m in model.modules() if isinstance(m, nn.Linear)] != linears or any(
+            isinstance(m, LinearWithLoRA) for m in model.modules()
+        ):
+            raise Wrong("the model was changed")
+
+
+@exercise("09.2")
+def best_rank(function):
+    for shape in ((7, 5), (5, 9)):
+        W = torch.randn(shape)
+        U, S, Vh = torch.linalg.svd(W, full_matrices=False)
+        for r in (1, 3, 5):
+            answer = tensor_of_shape(function(W.clone(), r), shape, f"for W {shape} and r = {r}, the answer")
+            if same(answer, (U[:, :r] * S[:r]) @ Vh[:r]):
+                continue
+            if same(answer, U[:, :r] @ Vh[:r]):
+                raise Wrong("the directions are right; how strong is each?")
+            rank = torch.linalg.matrix_rank(answer, atol=1e-4).item()
+            if rank > r:
+                raise Wrong(f"asked for rank {r}, the answer's rank is {rank}")
+            best, error = S[r:].square().sum().sqrt(), (W - answer).norm()
+            raise Wrong(
+                f"the rank is right, but {error:.2f} away from W, where {best:.2f} is possible (W {shape}, r = {r})"
+            )
+
+
+@exercise("09.3")
+def lora_forward(function):
+    for lead, bias in (((6,), True), ((2, 3), False), ((), True)):
+        W, A, B, x = torch.randn(4, 5), torch.randn(3, 5), torch.randn(4, 3), torch.randn(*lead, 5)
+        b, alpha = (torch.randn(4) if bias else None), 7.0
+        plain, change, s = F.linear(x, W, b), x @ A.T @ B.T, alpha / 3
+        answer = tensor_of_shape(function(x, W, b, A, B, alpha), plain.shape, f"for x {tuple(x.shape)}, the answer")
+        if same(answer, plain + s * change):
+            continue
+        if same(answer, plain + change):
+            raise Wrong("the scale is missing")
+        if same(answer, plain + alpha * change):
+            raise Wrong("the scale is alpha here; with the scaling asked for it also depends on the rank")
+        if same(answer, plain + alpha / max(A.shape[1], B.shape[0]) * change) or same(
+            answer, plain + alpha / 4 * change
+        ):
+            raise Wrong("the scale divides by a number that is not the rank: which side of A is it?")
+        if same(answer, s * (plain + change)):
+            raise Wrong("the frozen layer's own output is scaled too")
+        if same(answer, s * change):
+            raise Wrong("this is the change alone; the frozen layer's output is missing")
+        if b is not None and same(answer, plain - b + s * change):
+            raise Wrong("the bias is missing")
+        raise Wrong("the shape is right, the numbers are not; compare W x + s B A x term by term")
+
+
+@exercise("09.4")
+def merge(function):
+    for bias in (True, False):
+        linear, A, B, s = nn.Linear(5, 4, bias=bias), torch.randn(2, 5), torch.randn(4, 2), 1.7
+        before, x = [p.detach().clone() for p in linear.parameters()], torch.randn(6, 5)
+        expected = linear(x) + s * (x @ A.T @ B.T)
+        answer = function(linear, A, B, s)
+        if answer is None or answer is ...:
+            raise Wrong("the function returns nothing yet")
+        if any(not torch.equal(p, q) for p, q in zip(linear.parameters(), before, strict=True)):
+            raise Wrong("the layer that was given has changed; build a new one")
+        if not isinstance(answer, nn.Linear):
+            raise Wrong(f"return an nn.Linear, not {type(answer).__name__}")
+        if answer is linear:
+            raise Wrong("return a new layer, not the one that was given")
+        if answer.weight.shape != linear.weight.shape:
+            raise Wrong(f"the weight has shape {tuple(answer.weight.shape)}, expected {tuple(linear.weight.shape)}")
+        if not same(answer.weight, linear.weight + s * B @ A):
+            forgot = same(answer.weight, linear.weight + B @ A)
+            raise Wrong("the scale is missing" if forgot else "the new weight is not W + s B A")
+        if answer.weight.data_ptr() == linear.weight.data_ptr():
+            raise Wrong("the new weight shares its memory with the old one")
+        if (answer.bias is None) != (linear.bias is None):
+            raise Wrong("a layer without bias should stay without one" if not bias else "the bias is gone")
+        if not same(answer(x), expected):
+            raise Wrong("the weight is right; what about the bias?")
+
+
+@exercise("09.5")
+def lora_gradients(function):
+    x, W, A, B = torch.randn(6, 5), torch.randn(4, 5), torch.randn(3, 5), torch.randn(4, 3)
+    dy, s = torch.randn(6, 4), 0.6
+    tracked = [t.clone().requires_grad_() for t in (A, B, x)]
+    a, b, inputs = tracked
+    right = dict(
+        zip(("dA", "dB", "dx"), torch.autograd.grad(inputs @ W.T + s * (inputs @ a.T @ b.T), tracked, dy), strict=True)
+    )
+    with torch.no_grad():
+        answer = function(x, W, A, B, s, dy)
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        raise Wrong("return three tensors: dA, dB, dx")
+    if any(value is None or value is ... for value in answer):
+        raise Wrong("one of the three is still empty")
+    for (name, expected), value in zip(right.items(), answer, strict=True):
+        value = tensor_of_shape(value, expected.shape, f"{name}, like every gradient, has its tensor's shape: yours")
+        if same(value, expected):
+            continue
+        if name != "dx" and same(value * s, expected):
+            raise Wrong(f"{name}: the scale is missing")
+        if name != "dx" and same(value, expected * s):
+            raise Wrong(f"{name}: the scale is there twice")
+        if name == "dx" and (same(value, expected - dy @ W) or same(value, (expected - dy @ W) / s)):
+            raise Wrong("dx: x goes two ways to y, and one of them is missing")
+        if name == "dx" and same(value, dy @ W):
+            raise Wrong("dx: this is the way through W; x also goes through A and B")
+        raise Wrong(f"{name}: the shape is right, the numbers are not; find dz first, for z = x Aᵀ")
