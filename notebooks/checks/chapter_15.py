@@ -40,13 +40,13 @@ def mean_and_sd(summary) -> None:
 
 
 @exercise("15.2")
-def mcnemar_from_answers(test) -> None:
+def mcnemar_from_answers(mcnemar_test) -> None:
     random = np.random.default_rng(15)
     cases = [(np.array([True] * 30 + [False] * 4), np.array([True] * 22 + [False] * 9 + [True] * 3))]
     cases += [(random.random(n) < 0.95, random.random(n) < q) for n, q in ((300, 0.9), (300, 0.95), (50, 0.5))]
     cases += [(random.random(40) < 0.8,) * 2, (np.array([True, False]), np.array([False, True]))]
     for A, B in cases:
-        only_a, only_b, p = numbers(test(A.copy(), B.copy()), 3)
+        only_a, only_b, p = numbers(mcnemar_test(A.copy(), B.copy()), 3)
         expected = int((A & ~B).sum()), int((~A & B).sum())
         if (only_a, only_b) != expected:
             if (only_b, only_a) == expected:

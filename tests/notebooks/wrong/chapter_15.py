@@ -18,7 +18,7 @@ def summary(accuracies):
 import math
 
 
-def test(right_a, right_b):
+def mcnemar_test(right_a, right_b):
     only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
     n = only_a + only_b
     return only_a, only_b, sum(math.comb(n, i) for i in range(min(only_a, only_b) + 1)) / 2**n
@@ -27,7 +27,7 @@ def test(right_a, right_b):
 import math
 
 
-def test(right_a, right_b):
+def mcnemar_test(right_a, right_b):
     wrong_a, wrong_b = int((~right_a).sum()), int((~right_b).sum())
     n = wrong_a + wrong_b
     return wrong_b, wrong_a, min(1.0, 2 * sum(math.comb(n, i) for i in range(min(wrong_a, wrong_b) + 1)) / 2**n)
@@ -36,7 +36,7 @@ def test(right_a, right_b):
 import math
 
 
-def test(right_a, right_b):
+def mcnemar_test(right_a, right_b):
     only_a, only_b = int((right_a & ~right_b).sum()), int((~right_a & right_b).sum())
     n = only_a + only_b
     return only_a, only_b, 2 * sum(math.comb(n, i) for i in range(min(only_a, only_b) + 1)) / 2**n
