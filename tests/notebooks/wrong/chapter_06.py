@@ -1,0 +1,108 @@
+"""Typical wrong answers to the exercises of chapter 06: each must be found wrong, with a fitting hint."""
+
+WRONG = {
+    "06.1": [
+        """def read_last(h, lengths):
+    return h[:, -1]
+""",
+        """import torch
+
+
+def read_last(h, lengths):
+    return h[torch.arange(len(h)), lengths.clamp(max=h.shape[1] - 1)]
+""",
+        """def read_last(h, lengths):
+    return h[:, lengths - 1]
+""",
+    ],
+    "06.2": [
+        """def masked_mean(h, lengths):
+    return h.mean(dim=1)
+""",
+        """import torch
+
+
+def masked_mean(h, lengths):
+    real = torch.arange(h.shape[1]) < lengths[:, None]
+    return (h * real[..., None]).mean(dim=1)
+""",
+        """import torch
+
+
+def masked_mean(h, lengths):
+    real = torch.arange(h.shape[1]) <= lengths[:, None]
+    return (h * real[..., None]).sum(dim=1) / lengths[:, None]
+""",
+    ],
+    "06.3": [
+        """from torch import nn
+
+
+def cut_head(model, classes):
+    model.lm_head.weight = nn.Parameter(model.wte.weight[:classes].detach().clone())
+    return model
+""",
+        """from torch import nn
+
+
+def cut_head(model, classes):
+    return nn.Sequential(model, nn.Linear(model.config.vocab_size, classes))
+""",
+        """from torch import nn
+
+
+def cut_head(model, classes):
+    model.wte = nn.Embedding(classes, model.config.n_embd)
+    model.lm_head = nn.Linear(model.config.n_embd, classes)
+    return model
+""",
+    ],
+    "06.4": [
+        """def verdict_by_token(model, tokens):
+    return model(tokens[None])[0].softmax(dim=0)[:, 1]
+""",
+        """def verdict_by_token(model, tokens):
+    return model(tokens[None])[0].softmax(dim=-1)[:, 0]
+""",
+        """def verdict_by_token(model, tokens):
+    return model(tokens[None])[0][:, 1]
+""",
+    ],
+    "06.5": [
+        """from torch import nn
+
+
+def train_head(features, labels, classes):
+    return nn.Linear(features.shape[1], classes)
+""",
+        """import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def train_head(features, labels, classes):
+    head = nn.Linear(features.shape[1], classes)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.05)
+    for _ in range(50):
+        loss = F.cross_entropy(head(features), labels)
+        optimizer.zero_grad()
+        loss.backward()
+    return head(features)
+""",
+        """import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def train_head(features, labels, classes):
+    head = nn.Linear(features.shape[1], classes)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.05)
+    for _ in range(50):
+        loss = -F.cross_entropy(head(features), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return head
+""",
+    ],
+}
