@@ -14,7 +14,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def choose_device(name: str = "auto") -> torch.device:
     """``auto`` takes an NVIDIA GPU, else an Apple GPU, else the CPU. Raises InputError for one that is not there.
 
-    On an NVIDIA GPU, what is left of float32 matrix products rounds its inputs to TF32 (10 bits of mantissa) from then on.
+    On an NVIDIA GPU, float32 matrix products then round their inputs to TF32 (10 bits of mantissa).
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":

@@ -1,6 +1,7 @@
 """Fine-tuning a classifier: one training loop for every method.
 
-Which parameters train is decided before (they require grad); the loop only follows that. It knows a model and batches:
+Which parameters train is decided before (they require grad); the loop only follows that. Under torchrun several
+processes share each batch and take the same steps as one would. The loop knows a model and batches:
 ``train`` and ``validation`` are any objects with
 
     shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
+from gpt2.distributed import data_parallel, is_main, own_share, sum_over_processes, world_size
 from gpt2.errors import InputError, RunError
 from gpt2.metrics import classification_metrics
 
@@ -110,6 +112,7 @@ def finetune(
     optimizer = optimizer or make_optimizer(model, recipe)
     progress = progress or Progress()
     total_steps = recipe.epochs * len(train)
+    classify_together = data_parallel(model, forward)
     if not progress.history:
         with around_evaluation(model):
             metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
@@ -126,28 +129,29 @@ def finetune(
             desc=f"epoch {epoch + 1}/{recipe.epochs}",
             unit="step",
             leave=False,
-            disable=None,
+            disable=None if is_main() else True,
         )
         for i, batch in enumerate(bar):
-            tokens, lengths, labels = to_device(batch, device)
+            tokens, lengths, labels = to_device(own_share(*batch), device)
+            size = len(batch[2])  # of all processes together
             step = epoch * len(train) + i
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * lr_factor(recipe, step, total_steps)
 
             with autocast(device):
-                logits = forward(model, tokens, lengths, recipe.pooling)  # (B, classes)
-            loss = F.cross_entropy(logits.float(), labels)
+                logits = classify_together(tokens, lengths, recipe.pooling)  # (B, classes)
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size  # this process's part of the mean
             optimizer.zero_grad()
-            loss.backward()
+            (loss * world_size()).backward()  # the sum of all parts, where DistributedDataParallel takes the mean
             if recipe.clip:
                 nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
             optimizer.step()
 
             losses.append(loss.detach())
             correct.append((logits.detach().argmax(dim=-1) == labels).sum())
-            seen += len(labels)
+            seen += size
             if (i + 1) % CHECK_EVERY == 0 or i + 1 == len(train):
-                recent = torch.stack(losses[-CHECK_EVERY:]).mean().item()
+                recent = sum_over_processes(torch.stack(losses[-CHECK_EVERY:])).mean().item()
                 bar.set_postfix(loss=f"{recent:.3f}")
                 if not math.isfinite(recent):
                     bar.close()
@@ -160,8 +164,8 @@ def finetune(
 
         with around_evaluation(model):
             metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
-        train_loss = torch.stack(losses).mean().item()
-        train_accuracy = torch.stack(correct).sum().item() / seen
+        train_loss = sum_over_processes(torch.stack(losses)).mean().item()
+        train_accuracy = sum_over_processes(torch.stack(correct)).sum().item() / seen
         progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, metrics, seconds))
         progress.epoch = epoch + 1
         if recipe.keep_best and progress.best_row is progress.history[-1]:

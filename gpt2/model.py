@@ -84,7 +84,7 @@ class CausalSelfAttention(nn.Module):
         return self.out_proj(self.gather(self.q_proj(x), self.k_proj(x), self.v_proj(x), cache))
 
     def gather(self, q: Tensor, k: Tensor, v: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """What each query finds: q (B, T, C), k and v (B, S, C), the queries being the last T positions -> (B, T, C)."""
+        """What each query finds: q (B, T, C), k and v (B, S, C) -> (B, T, C). The T queries are the last positions."""
         B, T, C = q.shape
         q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
         if self.prefix is not None and (cache is None or cache.length == 0):

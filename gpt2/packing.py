@@ -36,17 +36,14 @@ def pack(x: Tensor, lengths: list[int]) -> Tensor:
 
 
 def packed_block(block: Block, x: Tensor, lengths: list[int], last_only: bool = False) -> Tensor:
-    """``Block.forward`` on packed rows: (N, C) -> (N, C), or with ``last_only`` (B, C), the last row of each message."""
-    attn, h = block.attn, block.ln_1(x)
-    k, v = attn.k_proj(h), attn.v_proj(h)
+    """``Block.forward`` on packed rows: (N, C) -> (N, C); with ``last_only`` -> (B, C), each message's last row."""
+    attn, h, rows, queries = block.attn, block.ln_1(x), slice(None), lengths  # from all rows, or …
     if last_only:
-        ends = torch.tensor(lengths, device=x.device).cumsum(0) - 1
-        x, h = x[ends], h[ends]
-    q = attn.q_proj(h)
-    queries = [1] * len(lengths) if last_only else lengths
+        rows, queries = torch.tensor(lengths, device=x.device).cumsum(0) - 1, [1] * len(lengths)
+    q, k, v = attn.q_proj(h[rows]), attn.k_proj(h), attn.v_proj(h)
     messages = zip(q.split(queries), k.split(lengths), v.split(lengths), strict=True)
     found = torch.cat([attn.gather(q[None], k[None], v[None])[0] for q, k, v in messages])
-    x = x + block.drop(attn.out_proj(found))
+    x = x[rows] + block.drop(attn.out_proj(found))
     return x + block.drop(block.mlp(block.ln_2(x)))
 
 

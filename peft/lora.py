@@ -138,7 +138,7 @@ class EmbeddingWithLoRA(nn.Module):
 
 
 def fuse(model: nn.Module, on: bool = True) -> None:
-    """Compute LoRA's plain layers by peft/lora_fused.py: the same numbers, sooner. What does not fit there is left alone."""
+    """Compute LoRA by peft/lora_fused.py where it fits: the same numbers, sooner."""
     for module in model.modules():
         if type(module) is LinearWithLoRA and type(module.lora) is LoRALayer:
             module.fused = on

@@ -178,3 +178,43 @@ def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
     axes.legend(frameon=False)
     with whole_file(file) as temporary:
         figure.savefig(temporary, dpi=140)
+
+
+def dots(table: pd.DataFrame, bases: list[str], file: Path) -> None:
+    """A line a method, a dot a base: test accuracy, with bars of one standard deviation, the last base's best on top.
+
+    ``table``: columns method, base, mean, std.
+    """
+    best = table[table.base == bases[-1]].set_index("method")["mean"]
+    methods = sorted(table.method.unique(), key=lambda method: best.get(method, 0.0))
+    height = {method: place for place, method in enumerate(methods)}
+    styles = list(STYLES.values())
+    figure = Figure(figsize=(8, 1.6 + 0.36 * len(methods)), dpi=140, layout="constrained")
+    axes = figure.subplots()
+    for i, base in enumerate(bases):
+        part = table[table.base == base]
+        shift = 0.15 * ((len(bases) - 1) / 2 - i)
+        marker, color = styles[i % len(styles)]
+        places = [height[method] + shift for method in part.method]
+        axes.errorbar(
+            part["mean"],
+            places,
+            xerr=part["std"],
+            fmt=marker,
+            color=color,
+            markeredgecolor="black",
+            ecolor="#b0b0b0",
+            markersize=7,
+            markeredgewidth=0.6,
+            elinewidth=0.9,
+            label=base,
+            zorder=3,
+        )
+    axes.set_yticks(range(len(methods)), methods)
+    axes.set_xlabel("test accuracy (mean, bar: one standard deviation)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(bases), handletextpad=0.2)
+    with whole_file(file) as temporary:
+        figure.savefig(temporary)

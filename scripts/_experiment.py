@@ -14,6 +14,7 @@ from data import Dataset
 from data.batching import MessageBatches
 from gpt2.classifier import classify
 from gpt2.devices import peak_memory_mb
+from gpt2.distributed import is_main
 from gpt2.errors import RunError
 from gpt2.files import whole_file, write_json
 from gpt2.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
@@ -58,7 +59,8 @@ class Experiment:
                 after_epoch=self.after_epoch,
             )
             self.report()
-            (self.folder / STATE_FILE).unlink(missing_ok=True)
+            if is_main():
+                (self.folder / STATE_FILE).unlink(missing_ok=True)
         except KeyboardInterrupt:
             self.record("interrupted")
             print(
@@ -72,6 +74,8 @@ class Experiment:
 
     def record(self, status: str, **results) -> dict:
         """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""
+        if not is_main():
+            return {}
         wanted = (
             "method model model_asked_for data protocol recipe seed epochs options positive device total_parameters"
         ).split()
@@ -88,6 +92,8 @@ class Experiment:
 
     def after_epoch(self, progress: Progress) -> None:
         """Save where we are, and say how it goes."""
+        if not is_main():
+            return
         save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
         write_history(self.folder, progress)
         self.record("running")
@@ -100,6 +106,8 @@ class Experiment:
 
     def report(self) -> None:
         """Save the adapter, evaluate on the three parts, and print the closing table."""
+        if not is_main():
+            return
         peft.save(self.model, self.folder / "adapter")
         classes, positive = self.dataset.classes, self.dataset.positive
         results = {}
@@ -137,6 +145,22 @@ class Experiment:
         )
         with whole_file(self.folder / "predictions.csv") as temporary:
             table.to_csv(temporary, index=False)
+
+
+def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
+    """What was loaded, what will be trained, and whatever a person should know about either."""
+    total = config["total_parameters"]
+    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+    sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
+    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
+    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {', '.join(dataset.classes)}")
+    for note in dataset.notes:
+        print(f"         {note}")
+    if cut:
+        print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
+    print(f"Method   {config['method']} {settings}".rstrip())
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
 
 
 def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:

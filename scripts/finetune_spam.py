@@ -5,13 +5,17 @@
     python scripts/finetune_spam.py --method selective --recipe published      # the walk-through, to the letter
     python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
 
+    torchrun --nproc-per-node 2 scripts/finetune_spam.py --method lora          # several processes or GPUs, same result
+
 Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.png and the adapter; try it with
     python scripts/classify.py runs/FOLDER "You have won a prize!"
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
+import io
 import time
 import typing
 from pathlib import Path
@@ -26,26 +30,38 @@ def main(argv: list[str]) -> None:
     checkpoint = early_choice(argv)  # says which model it will be before PyTorch is imported, which takes seconds
     args, options = parse(argv)
 
+    from gpt2.devices import choose_device
+    from gpt2.distributed import is_main, process_group
+
+    with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
+        if not is_main():  # of several processes one speaks
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        fine_tune(args, options, checkpoint, device, started)
+
+
+def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, started: float) -> None:
+    """Prepare everything that a run needs, and run it."""
     import torch
 
     import peft
     from data import load_dataset
     from gpt2.classifier import add_classification_head, classify
-    from gpt2.devices import choose_device, describe, fit_threads
+    from gpt2.devices import describe, fit_threads
+    from gpt2.distributed import agree, is_main, main_first
     from gpt2.packing import FastClassify
     from gpt2.weights import load_gpt2
 
-    device = choose_device(args.device)
-    dataset = load_dataset(
-        args.data,
-        args.protocol,
-        args.seed if args.split_seed is None else args.split_seed,
-        args.assets,
-        text_column=args.text_column,
-        label_column=args.label_column,
-        published_seed=123 if args.split_seed is None else args.split_seed,
-    )
-    model = load_gpt2(checkpoint.source, args.assets)
+    with main_first():
+        dataset = load_dataset(
+            args.data,
+            args.protocol,
+            args.seed if args.split_seed is None else args.split_seed,
+            args.assets,
+            text_column=args.text_column,
+            label_column=args.label_column,
+            published_seed=123 if args.split_seed is None else args.split_seed,
+        )
+        model = load_gpt2(checkpoint.source, args.assets)
     fit_threads(model.config.n_embd)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
     add_classification_head(model, len(dataset.classes))
@@ -76,12 +92,12 @@ def main(argv: list[str]) -> None:
         "pad_to": batches["train"].pad_to,
     }
 
-    from _experiment import Experiment, say_what_to_expect
+    from _experiment import Experiment, describe_run, say_what_to_expect
 
     from gpt2.runs import open_run
 
-    folder = Path(args.out or new_folder(args.method))
-    resuming = open_run(folder, config)
+    folder = Path(agree(args.out or str(new_folder(args.method))))
+    resuming = agree(open_run(folder, config) if is_main() else None)
     describe_run(model, dataset, config, cut, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
@@ -223,24 +239,6 @@ def new_folder(method: str) -> Path:
     name = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{method}"
     candidates = (Path("runs") / f"{name}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
     return next(folder for folder in candidates if not folder.exists())
-
-
-def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
-    """What was loaded, what will be trained, and whatever a person should know about either."""
-    import peft
-
-    total = config["total_parameters"]
-    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
-    sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
-    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
-    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
-    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {', '.join(dataset.classes)}")
-    for note in dataset.notes:
-        print(f"         {note}")
-    if cut:
-        print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
-    print(f"Method   {config['method']} {settings}".rstrip())
-    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_evaluation_returns_the_messages_in_their_own_order(classifier):
     data = make_data(30, 4)
     metrics, probabilities = evaluate(classifier, data, CPU, positive=1)
     for tokens, row in zip(data.token_lists, probabilities, strict=True):
-        alone = classify(classifier, torch.tensor([tokens]), torch.tensor([len(tokens)])).softmax(-1)[0]
+        alone = classify(classifier, torch.from_numpy(tokens)[None].long(), torch.tensor([len(tokens)])).softmax(-1)[0]
         assert row == pytest.approx(alone.detach().numpy(), abs=1e-6)
     right = [row.argmax() == label for row, label in zip(probabilities, data.labels, strict=True)]
     nats = [-math.log(row[label]) for row, label in zip(probabilities, data.labels, strict=True)]

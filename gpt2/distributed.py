@@ -1,0 +1,108 @@
+"""Several processes that train one model together, as torchrun starts them; with one process nothing happens here.
+
+    torchrun --nproc-per-node 2 scripts/pretrain.py …
+
+        process 0: windows 0, 2, 4, …  ─► gradients ─┐
+                                                     ├─► mean of both ─► the same step in both processes
+        process 1: windows 1, 3, 5, …  ─► gradients ─┘
+
+torchrun tells each process in its environment how many there are (WORLD_SIZE), which one it is (RANK), and which GPU of
+this machine is its own (LOCAL_RANK).
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+PATIENCE = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes, if there are any, and leave them at the end. Yields the device to use.
+
+    On GPUs each process gets its own (``cuda:LOCAL_RANK``) and they talk through nccl; on CPUs through gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Is this the one process that prints and writes files?"""
+    return rank() == 0
+
+
+def agree(value):
+    """The main process's ``value`` in every process."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """The main process does it alone, such as a download; when it is done, the others do it too."""
+    if dist.is_initialized() and not is_main():
+        dist.barrier()
+    yield
+    if dist.is_initialized() and is_main():
+        dist.barrier()
+
+
+def own_share(tokens: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """This process's messages of a batch: every world_size-th. One without any takes a message that counts for nothing:
+    with the label -100, which cross entropy leaves out."""
+    mine = slice(rank(), None, world_size())
+    if rank() < len(labels):
+        return tokens[mine], lengths[mine], labels[mine]
+    return tokens[:1], lengths[:1], torch.full_like(labels[:1], -100)
+
+
+class DataParallel(nn.Module):
+    """``forward(model, …)`` as one module, because DistributedDataParallel works on modules: it runs the same forward
+    pass in every process, and replaces each gradient by its mean over all processes while backward still runs."""
+
+    def __init__(self, model: nn.Module, how: Callable[..., Tensor]):
+        super().__init__()
+        self.model, self.how = model, how
+
+    def forward(self, *arguments) -> Tensor:
+        return self.how(self.model, *arguments)
+
+
+def data_parallel(model: nn.Module, how: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``how`` with ``model`` filled in; with several processes its gradients are means over all of them."""
+    whole = DataParallel(model, how)
+    if not dist.is_initialized():
+        return whole
+    return nn.parallel.DistributedDataParallel(whole)
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Replace ``tensor``, in place, by its sum over all processes; every process must call this."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+    return tensor

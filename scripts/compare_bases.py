@@ -1,0 +1,127 @@
+"""What the base model is worth: the same methods on several bases, from comparisons that compare_methods.py made.
+
+    python scripts/compare_methods.py --out results/practice --methods head,lora
+    python scripts/compare_methods.py --out results/random --methods head,lora --model runs/random
+    python scripts/compare_bases.py random=results/random practice=results/practice --out results/bases
+
+The folders must hold the same data, protocol, epochs and seeds, and so the same test messages. Every base is compared
+with the last one named, method by method and message by message; one of which only results.csv is left, by its means.
+Leaves bases.md, bases.csv and bases.png.
+"""
+
+import argparse
+from pathlib import Path
+
+import _cli
+
+from gpt2.errors import InputError
+from gpt2.files import whole_file
+
+SAME = ("data", "protocol", "epochs")  # columns of results.csv
+
+
+def main(argv: list[str]) -> None:
+    parser = _cli.Parser(description=__doc__)
+    parser.add_argument(
+        "bases", nargs="+", metavar="NAME=FOLDER", type=base, help="results folders, the yardstick last"
+    )
+    parser.add_argument("--out", default="results/bases", metavar="FOLDER", help="default: %(default)s")
+    args = parser.parse_args(argv)
+    bases = dict(args.bases)
+    if len(bases) < 2 or len(bases) < len(args.bases):
+        parser.error("name two or more results folders, each by its own name, as in random=results/random")
+
+    from _comparison_plots import dots
+
+    accuracies, correct, settings = read(bases)
+    out = Path(args.out)
+    summary = accuracies.groupby(["method", "base"], sort=False).accuracy.agg(["mean", "std", "count"]).reset_index()
+    with whole_file(out / "bases.csv") as temporary:
+        summary.to_csv(temporary, index=False)
+    dots(summary, list(bases), out / "bases.png")
+    command = "python scripts/compare_bases.py " + " ".join(argv)
+    with whole_file(out / "bases.md") as temporary:
+        temporary.write_text(report(summary, correct, list(bases), settings, command), encoding="utf-8")
+    print(f"Report in {out / 'bases.md'}")
+
+
+def base(text: str) -> tuple[str, Path]:
+    """``NAME=FOLDER``."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=FOLDER")
+    return name, Path(folder)
+
+
+def read(bases: dict[str, Path]):
+    """A row for each run (base, method, seed, accuracy), who was right about which message (columns ``base method``),
+    and the settings that all share. Raises InputError when the folders are not of the same data and protocol."""
+    import pandas as pd
+    from _comparison_results import answers_of, correctness
+
+    rows, answers, first = [], [], None
+    for name, folder in bases.items():
+        if not (folder / "results.csv").is_file():
+            raise InputError(f"{folder} holds no results.csv; make one with compare_methods.py --out {folder}")
+        runs = pd.read_csv(folder / "results.csv")
+        runs = runs[runs.rank_swept.isna()]
+        first = runs if first is None else first
+        for key in SAME:
+            if (mine := runs[key].unique().tolist()) != (theirs := first[key].unique().tolist()):
+                raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
+        rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
+        if (folder / "runs").is_dir():
+            for row in runs.itertuples():
+                answers.append((f"{name} {row.method}", row.seed, answers_of(folder / "runs" / row.run)))
+    settings = {key: first[key].iloc[0] for key in SAME}
+    return pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"]), correctness(iter(answers)), settings
+
+
+def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
+    """bases.md: a row a method, a column a base, and whether it differs from the last base."""
+    from _markdown import DASH, plus_minus, points, table
+    from _significance import LEVEL, holm, mcnemar
+
+    import peft
+
+    cells = {(row.method, row.base): row for row in summary.itertuples()}
+    pairs = {}
+    for method, name in cells:
+        if {f"{name} {method}", f"{names[-1]} {method}"} <= set(correct) and name != names[-1]:
+            difference = (correct[f"{name} {method}"] - correct[f"{names[-1]} {method}"]).dropna()
+            pairs[method, name] = mcnemar(int((difference == 1).sum()), int((difference == -1).sum()))
+    adjusted = dict(zip(pairs, holm(list(pairs.values())), strict=True))
+
+    def cell(method: str, name: str) -> str:
+        if (method, name) not in cells:
+            return DASH
+        row, text = cells[method, name], ""
+        if name != names[-1] and (method, names[-1]) in cells:
+            star = "\\*" if adjusted.get((method, name), 1) < LEVEL else ""
+            text = f" ({points(row.mean - cells[method, names[-1]].mean)}{star})"
+        return plus_minus(row.mean, row.std, 100) + text
+
+    methods = [method for method in peft.METHODS if any((method, name) in cells for name in names)]
+    rows = [[f"`{method}`", *(cell(method, name) for name in names)] for method in methods]
+    counts = summary["count"]
+    seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    return "\n".join(
+        [
+            f"# Bases compared: {settings['data']}, {settings['protocol']} protocol, {settings['epochs']} epochs",
+            "",
+            f"```\n{command}\n```",
+            "",
+            f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
+            f"*{names[-1]}* in points; \\* where an exact McNemar test on the same messages shows one (p < {LEVEL} "
+            f"after Holm's correction for the {len(pairs)} tests of this table).",
+            "",
+            table(["method", *names], rows),
+            "",
+            "![Test accuracy of each method on each base](bases.png)",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    _cli.run(main)
