@@ -3,7 +3,7 @@
 A product of (N, in) with (in, out) takes 2 · N · in · out operations, one multiplication and one addition each. Counted
 are products, and of them what the loss and the gradients need:
 
-    forward                    2 · rows · in · out      rows: all real tokens; in the last block one per message, but for k, v
+    forward                    2 · rows · in · out      rows: all real tokens; in the last block one a message, but k, v
     gradient of the input      as much                  where something trains below
     gradient of the weight     as much                  where the weight trains; for LoRA of A and B alone
     attention                  4 · C · pairs            q·k and weights·v, a pair being a token and one it may look at;

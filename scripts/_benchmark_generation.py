@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import torch
+from _markdown import table
 from tqdm import tqdm
 
 from gpt2 import GPT2, load_gpt2
@@ -40,3 +41,14 @@ def generation_seconds(model: GPT2, rows: int, cache: bool, new: int) -> tuple[f
     for _ in tokens:
         pass
     return first - start, time.perf_counter() - first
+
+
+def report(cases: list[dict]) -> str:
+    """The section of the report."""
+    columns = ["prompts at a time", "key/value cache", "prefill, tokens/s", "decode, tokens/s"]
+    rows = []
+    for case in cases:
+        speeds = f"{case['prefill_tokens_s']:,.0f}", f"{case['decode_tokens_s']:,.1f}"
+        rows.append([f"{case['rows']}", "on" if case["cache"] else "off", *speeds])
+    text = f"Prompts of {cases[0]['prompt']} tokens, greedy. Prefill is reading them, decode is writing on."
+    return f"## Generation\n\n{text}\n\n{table(columns, rows)}"

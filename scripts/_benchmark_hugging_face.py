@@ -2,17 +2,17 @@
 _benchmark_worker.py:  python _benchmark_hugging_face.py job.json
 
 Length-grouped batches padded to their longest message, attention by PyTorch's fused kernel (SDPA), fused AdamW, no
-key/value cache, no dropout (ours has none), gradients clipped as the library's Trainer does. Our packages are not on the
-path of this process: ``peft`` is the library's.
+key/value cache, no dropout (ours has none), gradients clipped as the library's Trainer does.
 """
 
 import numpy as np
-import peft
 import torch
 import transformers
 from _benchmark_worker import Arm, Batch, serve_arm
 from torch import Tensor, nn
 from transformers import GPT2ForSequenceClassification
+
+import peft  # the library's: ours is not on the path of this process
 
 PADDING = 50256
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from _benchmark_arms import LORA, SWITCHES, with_method
 from _benchmark_flops import machine_peak, needed
-from _benchmark_rounds import measure
+from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, measure
 
 import peft
 from data import load_dataset
@@ -20,7 +20,6 @@ from gpt2.tokenizer import get_tokenizer
 
 BATCH = 8  # messages a step
 SEED = 123
-PUBLISHED, LIBRARY, OURS = "published", "transformers + peft", "ours"
 OUR_SCRIPT, LIBRARY_SCRIPT = "_benchmark_arms.py", "_benchmark_hugging_face.py"
 
 
@@ -95,6 +94,7 @@ def measure_method(
         model = with_method(GPT2(config), job)
     return {
         "epoch_steps": served.steps,
+        "epoch_tokens": sum(map(len, served.messages)),
         "needed_flops": needed(model, served.messages),
         "peak_flops": machine_peak(),
         "switch_texts": {name: SWITCHES[name].text for name in chosen},

@@ -1,18 +1,25 @@
 """The benchmark's report: everything in it is computed from the raw numbers, which are written beside it."""
 
 import json
-import math
 import re
 from pathlib import Path
 
-from _benchmark_rounds import disagreement, summarise
-from _markdown import DASH, counted, plus_minus, table
+import _benchmark_generation
+import _benchmark_scaling
+from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
+from _markdown import counted, plus_minus, table
 
 from gpt2.errors import InputError
 from gpt2.files import whole_file
 
 BEGIN, END = "<!-- scripts/benchmark.py writes from here -->", "<!-- to here -->"
-PUBLISHED, LIBRARY, OURS = "published", "transformers + peft", "ours"
+HOW_TO_READ = """\
+Every arm is a process of its own. *Seconds a step*: mean ± standard deviation over the rounds. *Five epochs*: the first,
+and four like the second where frozen blocks make a second pass cheaper, else five like the first. *Rows a token*:
+positions that go through the blocks for each real token; 1 is no padding. *Peak*: the most memory resident since the
+process began. *Of the arithmetic limit*: the time that the operations which the method needs (scripts/_benchmark_flops.py
+counts them) would take at the machine's peak, as a share of the time taken. The peak, measured by float32 products of
+2048 x 2048 matrices: {peak} GFLOP/s."""
 TARGETS = (  # method, what, compared with, the figure to reach
     ("lora", "times faster than", PUBLISHED, 4.0),
     ("lora", "times faster than", LIBRARY, 1.6),
@@ -30,17 +37,15 @@ def render(results: dict) -> str:
     parts = [setting(results)]
     if "methods" in results:
         peak = max(measured["peak_flops"] for measured in results["methods"].values())
-        parts.append(
-            f"The machine's peak, measured by float32 products of 2048 x 2048 matrices: {peak / 1e9:,.0f} GFLOP/s."
-        )
+        parts.append(HOW_TO_READ.format(peak=f"{peak / 1e9:,.0f}"))
         summaries = {method: summary(measured, peak) for method, measured in results["methods"].items()}
         parts += [targets(summaries, results["shape"])]
-        parts += [arms(method, summaries[method], results) for method in summaries]
+        parts += [arms(method, each["arms"], results["methods"][method]) for method, each in summaries.items()]
         parts += [switches(results["methods"], peak), agreement(results["methods"])]
     if "scaling" in results:
-        parts.append(scaling(results["scaling"]["tables"]))
+        parts.append(_benchmark_scaling.report(results["scaling"]["tables"]))
     if "generation" in results:
-        parts.append(generation(results["generation"]["cases"]))
+        parts.append(_benchmark_generation.report(results["generation"]["cases"]))
     return "\n\n".join(parts)
 
 
@@ -64,8 +69,8 @@ def summary(measured: dict, peak: float) -> dict[str, dict[str, dict]]:
     """``arms`` and ``switches`` of a method, summarised."""
 
     def each(group: str) -> dict:
-        steps, flops = measured["epoch_steps"], measured["needed_flops"]
-        return {name: summarise(arm, steps, flops, peak) for name, arm in measured[group].items()}
+        sizes = [measured[key] for key in ("epoch_steps", "epoch_tokens", "needed_flops")]
+        return {name: summarise(arm, *sizes, peak) for name, arm in measured[group].items()}
 
     return {"arms": each("arms"), "switches": each("switches")}
 
@@ -84,7 +89,7 @@ def targets(summaries: dict, shape: dict) -> str:
             verdict = "met" if missed <= 0 else f"missed by {missed:.0%}"
             wanted = f"{'at least' if faster else 'at most'} {target:g}"
             rows.append([f"`{method}`", f"{what} {other}", wanted, f"{figure:.2f}", verdict])
-    columns = ["method", "five epochs, peak memory of the process", "target", "measured", ""]
+    columns = ["method", "five epochs, peak memory of the process", "target", "measured", "verdict"]
     return head + (table(columns, rows) if rows else "None of the measured methods has one.")
 
 
@@ -92,12 +97,12 @@ def ratio(arms: dict, other: str, figure: str) -> float:
     return arms[other][figure] / arms[OURS][figure]
 
 
-def arms(method: str, summaries: dict, results: dict) -> str:
+def arms(method: str, summarised: dict, measured: dict) -> str:
     columns = [
         "arm", "seconds a step", "an epoch, s", "later epochs, s", "five epochs, s", "tokens/s", "rows a token",
         "after loading, MB", "peak, MB", "time / ours", "memory / ours", "of the arithmetic limit",
     ]  # fmt: skip
-    summarised, rows = summaries["arms"], []
+    rows = []
     for name, s in summarised.items():
         sd = float("nan") if s["step_sd"] is None else s["step_sd"]
         rows.append(
@@ -107,7 +112,7 @@ def arms(method: str, summaries: dict, results: dict) -> str:
                 f"{s['first_epoch']:,.1f}",
                 f"{s['later_epoch']:,.1f}",
                 f"{s['five_epochs']:,.1f}",
-                f"{5 * results['data']['tokens'] / s['five_epochs']:,.0f}",
+                f"{s['tokens_per_second']:,.0f}",
                 f"{s['rows_per_token']:.2f}",
                 f"{s['loaded_mb']:,.0f}",
                 f"{s['peak_mb']:,.0f}",
@@ -116,7 +121,6 @@ def arms(method: str, summaries: dict, results: dict) -> str:
                 f"{s['share_of_limit']:.0%}",
             ]
         )
-    measured = results["methods"][method]
     about = measured["arms"]
     ran = ", ".join(f"{name} {s['steps']}" for name, s in summarised.items())
     first, later = (f"{flops / 1e12:,.2f}" for flops in measured["needed_flops"])
@@ -162,51 +166,6 @@ def agreement(methods: dict) -> str:
         "the new head fully where ours gives it LoRA as well."
     )
     return f"## The losses agree\n\n{text}\n\n{table(['method', 'compared with', 'steps', 'difference'], rows)}"
-
-
-def scaling(tables: list[dict]) -> str:
-    columns = [
-        "messages",
-        "trained on",
-        "loading, s",
-        "an epoch, s",
-        "ms a message",
-        "before, MB",
-        "peak, MB",
-        "kept, MB",
-    ]
-    rows = []
-    for t in tables:
-        seconds = t["load_seconds"] + t["epoch_seconds"]
-        cells = [f"{t['messages']:,}", f"{t['trained_on']:,}", f"{t['load_seconds']:.2f}", f"{t['epoch_seconds']:.2f}"]
-        cells += [f"{1000 * seconds / t['trained_on']:.3f}"]
-        cells += [f"{t[key]:,.1f}" for key in ("before_mb", "peak_mb", "kept_mb")]
-        rows.append(cells)
-    last, before = tables[-1], tables[-2]
-    growth = (last["peak_mb"] - before["peak_mb"]) / (last["messages"] - before["messages"])
-    text = (
-        "A synthetic table, the practice model, `head`: reading, encoding and one epoch, each size in a process of its "
-        f"own. From {before['messages']:,} to {last['messages']:,} messages time grows like their number to the power of "
-        f'{exponent(before, last):.2f}, and peak memory by {1e6 * growth:,.0f} bytes a message. "Kept" is what the '
-        "frozen trunk gave, which has a limit of 500 MB."
-    )
-    return f"## Many messages\n\n{text}\n\n{table(columns, rows)}"
-
-
-def exponent(before: dict, after: dict) -> float:
-    """1 where time is proportional to the number of messages."""
-    seconds = [t["load_seconds"] + t["epoch_seconds"] for t in (before, after)]
-    return math.log(seconds[1] / seconds[0]) / math.log(after["messages"] / before["messages"])
-
-
-def generation(cases: list[dict]) -> str:
-    columns = ["prompts at a time", "key/value cache", "prefill, tokens/s", "decode, tokens/s"]
-    rows = [
-        [f"{c['rows']}", "on" if c["cache"] else "off", f"{c['prefill_tokens_s']:,.0f}", f"{c['decode_tokens_s']:,.1f}"]
-        for c in cases
-    ]
-    text = f"Prompts of {cases[0]['prompt']} tokens, greedy; prefill is reading them, decode writing on."
-    return f"## Generation\n\n{text}\n\n{table(columns, rows)}"
 
 
 def check_target(path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Measuring arms side by side: each in its own process, taking turns, so that a machine that slows down slows all alike.
+"""Measuring arms side by side: each in its own process, taking turns.
 
-round 1    ours ▓▓▓▓        transformers ▓▓▓▓▓▓▓    published ▓▓▓         only one computes, the others sleep
-round 2    transformers ▓▓▓▓▓▓▓    published ▓▓▓    ours ▓▓▓▓             the order turns
-…
+    round 1    published ▓▓▓       transformers ▓▓▓▓▓▓▓    ours ▓▓▓▓           one computes, the others sleep
+    round 2    transformers ▓▓▓▓▓▓▓    ours ▓▓▓▓    published ▓▓▓              the order turns
+    …
+
+So a machine that is slower for a while is slower for all.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from tqdm import tqdm
 
 from gpt2.errors import RunError
 
+PUBLISHED, LIBRARY, OURS = "published", "transformers + peft", "ours"  # the arms
 SCRIPTS = Path(__file__).resolve().parent
 
 
@@ -82,7 +85,7 @@ class Worker:
 
 
 def environment() -> dict:
-    """Ours, but without our packages on PYTHONPATH (where ``peft`` would hide the library's) and without the network."""
+    """This process's, without our packages on PYTHONPATH, where ``peft`` would hide the library's, and offline."""
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     elsewhere = [path for path in paths if path and Path(path).resolve() != SCRIPTS.parent]
     return os.environ | {"PYTHONPATH": os.pathsep.join(elsewhere), "HF_HUB_OFFLINE": "1"}
@@ -137,10 +140,10 @@ def turned(names: list[str], turn: int) -> list[str]:
     return names[turn:] + names[:turn]
 
 
-def summarise(arm: dict, steps: int, flops: tuple[int, int], peak: float) -> dict:
+def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: float) -> dict:
     """Seconds and memory of an arm. What was not run is scaled by the rows that go through its blocks.
 
-    steps   in an epoch
+    steps, tokens   in an epoch
     flops   needed for the first epoch and for each later one; ``peak``: the machine's, a second
     """
     passes = [[record for record in arm["records"] if record["pass"] == number] for number in (0, 1)]
@@ -155,7 +158,8 @@ def summarise(arm: dict, steps: int, flops: tuple[int, int], peak: float) -> dic
         "first_epoch": first,
         "later_epoch": later,
         "five_epochs": five,
-        "rows_per_token": sum(r["rows"] for r in passes[0]) / sum(r["tokens"] for r in passes[0]),
+        "tokens_per_second": 5 * tokens / five,
+        "rows_per_token": arm["about"]["epoch_rows"] / tokens,
         "loaded_mb": arm["about"]["loaded_mb"],
         "peak_mb": max(record["peak_mb"] for record in arm["records"]),
         "share_of_limit": (flops[0] + 4 * flops[1]) / peak / five,

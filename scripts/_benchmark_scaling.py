@@ -4,6 +4,7 @@ Each table is a process of its own: as a program, this file is a worker (see _be
 what the table cost:  python _benchmark_scaling.py job.json
 """
 
+import math
 import random
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from _benchmark_rounds import Worker
 from _benchmark_worker import as_worker, peak_mb, resident_mb
+from _markdown import table
 from tqdm import tqdm
 
 SEED = 123
@@ -85,6 +87,31 @@ def one_table(job: dict, say) -> None:
             "kept_mb": sum(rows.nbytes for rows in forward.kept.values()) / 1e6,
         }
     )
+
+
+def report(tables: list[dict]) -> str:
+    """The section of the report."""
+    rows = []
+    for t in tables:
+        cells = [f"{t['messages']:,}", f"{t['trained_on']:,}", f"{t['load_seconds']:.2f}", f"{t['epoch_seconds']:.2f}"]
+        cells += [f"{1000 * seconds(t) / t['trained_on']:.3f}"]
+        rows.append(cells + [f"{t[key]:,.1f}" for key in ("before_mb", "peak_mb", "kept_mb")])
+    before, last = tables[-2:]
+    more = last["messages"] - before["messages"]
+    power = math.log(seconds(last) / seconds(before)) / math.log(last["messages"] / before["messages"])
+    growth, kept = (1e6 * (last[key] - before[key]) / more for key in ("peak_mb", "kept_mb"))
+    text = (
+        "A synthetic table, the practice model, `head`: reading, encoding and one epoch, each size in a process of its "
+        f"own. From {before['messages']:,} to {last['messages']:,} messages, time grows as their number to the power "
+        f"of {power:.2f}, and peak memory by {growth:,.0f} bytes a message, of which {kept:,.0f} are what the frozen "
+        "trunk gave; that has a limit of 500 MB."
+    )
+    columns = ["messages", "trained on", "loading, s", "an epoch, s", "ms a message"]
+    return f"## Many messages\n\n{text}\n\n{table([*columns, 'before, MB', 'peak, MB', 'kept, MB'], rows)}"
+
+
+def seconds(cost: dict) -> float:
+    return cost["load_seconds"] + cost["epoch_seconds"]
 
 
 if __name__ == "__main__":

@@ -93,7 +93,6 @@ def run_steps(arm: Arm, batches: list[Batch]) -> dict:
     return {
         "seconds": seconds,
         "losses": losses,
-        "tokens": sum(len(tokens) for batch in batches for tokens in batch[0]),
         "rows": sum(map(arm.rows, batches)),
         "peak_mb": peak_mb(),
     }

@@ -1,7 +1,7 @@
 """Measure how fast fine-tuning is: ours, beside the recipe as one would first write it and the production library.
 
     python scripts/benchmark.py --model practice --methods lora --steps 20     # a first look, in a minute
-    python scripts/benchmark.py --out docs/performance.md                      # GPT-2 124M: most of an hour on two cores
+    python scripts/benchmark.py --out docs/performance.md                      # GPT-2 124M: an hour on two cores
     python scripts/benchmark.py --methods lora full --scaling --generation --out docs/performance.md
 
 For each method, three arms train on the same messages, with the same rank, each in a process of its own:
@@ -23,8 +23,10 @@ GPT-2 124M takes up to 4 GB an arm.
 """
 
 import argparse
+import contextlib
 import datetime
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     if sys.platform == "win32":
         raise InputError("the benchmark reads peak memory as Linux and macOS tell it; run it there (or in WSL)")
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+    with interruptible(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         checkpoint = model_folder(args.model, args.assets, Path(name))
 
         import torch
@@ -71,6 +73,16 @@ def main(argv: list[str]) -> None:
     print(render(results))
     if args.out:
         print(f"Report in {args.out}", flush=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Asked to end (SIGTERM), do as when interrupted: stop the workers and remove the temporary folder."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def sections(args: argparse.Namespace, checkpoint: Path, config, folder: Path) -> Iterator[tuple[str, dict]]:
@@ -132,7 +144,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out",
         metavar="FILE.md",
-        help="write the report there, between two marks if the file has them, and the raw numbers to results/ beside it",
+        help="write the report there, between two marks if the file exists, and raw numbers to results/ beside it",
     )
     args = parser.parse_args(argv)
     if not (args.methods or args.scaling or args.generation):
