@@ -14,12 +14,12 @@ from gpt2.files import whole_file
 
 BEGIN, END = "<!-- scripts/benchmark.py writes from here -->", "<!-- to here -->"
 HOW_TO_READ = """\
-Every arm is a process of its own. *Seconds a step*: mean ± standard deviation over the rounds. *Five epochs*: the first,
-and four like the second where frozen blocks make a second pass cheaper, else five like the first. *Rows a token*:
-positions that go through the blocks for each real token; 1 is no padding. *Peak*: the most memory resident since the
-process began. *Of the arithmetic limit*: the time that the operations which the method needs (scripts/_benchmark_flops.py
-counts them) would take at the machine's peak, as a share of the time taken. The peak, measured by float32 products of
-2048 x 2048 matrices: {peak} GFLOP/s."""
+Every arm is a process of its own. *Seconds a step*: mean ± standard deviation over the rounds. *Five epochs*: the
+first, and four like the second where frozen blocks make a second pass cheaper, else five like the first. *Rows a
+token*: positions that go through the blocks for each real token; 1 is no padding. *Peak*: the most memory resident
+since the process began. *Of the arithmetic limit*: the time that the operations which the method needs would take at
+the machine's peak, as a share of the time taken (counted in scripts/_benchmark_flops.py). The peak, measured by float32
+products of 2048 x 2048 matrices: {peak} GFLOP/s."""
 TARGETS = (  # method, what, compared with, the figure to reach
     ("lora", "times faster than", PUBLISHED, 4.0),
     ("lora", "times faster than", LIBRARY, 1.6),

@@ -42,7 +42,11 @@ class Worker:
             text=True,
             encoding="utf-8",
         )
-        self.about = self.answer()
+        try:
+            self.about = self.answer()  # its first line, when it is ready
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, **message) -> dict:
         try:

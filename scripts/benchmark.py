@@ -45,18 +45,19 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     if sys.platform == "win32":
         raise InputError("the benchmark reads peak memory as Linux and macOS tell it; run it there (or in WSL)")
+    from _benchmark_report import check_target, render, write
+
+    if args.out:
+        check_target(Path(args.out))  # before the hour, not after it
     with interruptible(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         checkpoint = model_folder(args.model, args.assets, Path(name))
 
         import torch
-        from _benchmark_report import check_target, render, write
         from compare_methods import machine
 
         from gpt2.devices import fit_threads
         from gpt2.weights import read_config, weight_files
 
-        if args.out:
-            check_target(Path(args.out))  # before the hour, not after it
         config = read_config(checkpoint, weight_files(checkpoint))
         fit_threads(config.n_embd)
         results = {
