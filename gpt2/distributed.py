@@ -12,12 +12,15 @@ this machine is its own (LOCAL_RANK).
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from gpt2.errors import InputError
 
 PATIENCE = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
 
@@ -27,13 +30,19 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes, if there are any, and leave them at the end. Yields the device to use.
 
     On GPUs each process gets its own (``cuda:LOCAL_RANK``) and they talk through nccl; on CPUs through gloo.
+    Raises InputError when there are more processes than GPUs, or on a device that cannot be shared.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= there:
+            raise InputError(f"more processes than the {there} GPUs of this machine; torchrun --nproc-per-node {there}")
+        device = torch.device("cuda", number)
         torch.cuda.set_device(device)
+    elif device.type != "cpu":
+        raise InputError(f"several processes cannot share a {device.type} device; use --device cpu, or one process")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield device
@@ -64,12 +73,17 @@ def agree(value):
 
 @contextlib.contextmanager
 def main_first() -> Iterator[None]:
-    """The main process does it alone, such as a download; when it is done, the others do it too."""
-    if dist.is_initialized() and not is_main():
-        dist.barrier()
-    yield
-    if dist.is_initialized() and is_main():
-        dist.barrier()
+    """The main process does it alone, such as a download; when it is done, the others do it too. When it fails there,
+    the others end without a word, for the main process says why."""
+    if not is_main() and not agree(None):
+        sys.exit(2)
+    fine = False
+    try:
+        yield
+        fine = True
+    finally:
+        if is_main():
+            agree(fine)
 
 
 def own_share(tokens: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -46,20 +46,33 @@ def causal_mask(T: int, S: int, device: torch.device) -> Tensor:
 
 
 class LayerCache:
-    """Keys and values that one attention layer has already computed, kept in buffers allocated once."""
+    """Keys and values that one attention layer has already computed, kept in buffers allocated once.
+
+    Texts of different lengths are read padded on the right, where no real token looks. ``padding`` (B,), set after
+    that, says how many positions each row lags behind the longest. The next tokens, one a call, go over the padding,
+    and a mask hides what is left of it:
+
+        Win  a    prize   ·         padding 1        Win  a    prize   NOW    ·
+        See  you  at      8                 0        See  you  at      8      TONIGHT
+    """
 
     def __init__(self, capacity: int):
         self.capacity, self.length = capacity, 0
+        self.padding = None  # None: all rows are equally long
         self.k = self.v = None  # (B, H, capacity, D), allocated at the first append
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k, v (B, H, T, D) after what is there; return all of it, (B, H, length, D) each."""
         B, H, T, D = k.shape
-        if self.k is None:
-            self.k, self.v = k.new_empty(B, H, self.capacity, D), v.new_empty(B, H, self.capacity, D)
+        if self.k is None:  # zeros: a masked value still counts 0 times, and 0 x NaN would be NaN
+            self.k, self.v = k.new_zeros(B, H, self.capacity, D), v.new_zeros(B, H, self.capacity, D)
         start, self.length = self.length, self.length + T
-        self.k[:, :, start : self.length] = k
-        self.v[:, :, start : self.length] = v
+        if self.padding is None:
+            self.k[:, :, start : self.length] = k
+            self.v[:, :, start : self.length] = v
+        else:  # T is 1
+            rows, ends = torch.arange(B, device=k.device), start - self.padding
+            self.k[rows, :, ends], self.v[rows, :, ends] = k[:, :, 0], v[:, :, 0]
         return self.k[:, :, : self.length], self.v[:, :, : self.length]
 
 
@@ -94,13 +107,12 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)
         S = k.size(2)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if S == T or T == 1 else causal_mask(T, S, q.device),
-            is_causal=S == T,  # the common case, for which the kernel needs no mask
-            dropout_p=self.dropout if self.training else 0.0,
+        mask = None if S == T or T == 1 else causal_mask(T, S, q.device)
+        if cache is not None and cache.padding is not None:  # (B, 1, 1, S): is key s the row's own already?
+            mask = (torch.arange(S, device=q.device) < cache.length - cache.padding[:, None])[:, None, None]
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(  # S == T is the common case, for which the kernel needs no mask
+            q, k, v, attn_mask=mask, is_causal=S == T, dropout_p=dropout
         )  # (B, H, T, D)
         return y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
 
@@ -174,9 +186,9 @@ class GPT2(nn.Module):
             else:
                 parameter.fill_(1.0)  # norm gains
 
-    def new_cache(self) -> list[LayerCache]:
-        """An empty key/value cache for one batch of generation: pass it to every call."""
-        return [LayerCache(self.config.n_positions) for _ in self.h]
+    def new_cache(self, positions: int | None = None) -> list[LayerCache]:
+        """An empty key/value cache, with room for ``positions`` (default: all): pass it to every call for one batch."""
+        return [LayerCache(positions or self.config.n_positions) for _ in self.h]
 
     def virtual_positions(self) -> int:
         """Positions taken by prompt and prefix; the text has n_positions minus this many left."""
@@ -189,8 +201,10 @@ class GPT2(nn.Module):
     def prefix_positions(self) -> int:
         return max((block.attn.prefix.length for block in self.h if block.attn.prefix is not None), default=0)
 
-    def embed(self, tokens: Tensor, past: int = 0, lengths: Tensor | None = None) -> Tensor:
-        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C); ``past`` positions are in the cache already."""
+    def embed(
+        self, tokens: Tensor, past: int = 0, lengths: Tensor | None = None, padding: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C), at positions ``past`` less ``padding`` (B,)."""
         x = self.wte(tokens)  # (B, T, C)
         if past == 0:
             past = self.prefix_positions()
@@ -199,11 +213,14 @@ class GPT2(nn.Module):
             if self.prompt is not None:
                 x = torch.cat([self.prompt().expand(len(tokens), -1, -1), x], dim=1)  # (B, P + T + Q, C)
         end = past + x.size(1)
-        if end > self.config.n_positions:
+        positions = torch.arange(past, end, device=tokens.device)
+        if padding is not None:
+            positions = positions - padding[:, None]  # (B, T)
+        elif end > self.config.n_positions:
             raise InputError(
                 f"{end} positions are more than this model's context of {self.config.n_positions}; shorten the text"
             )
-        return self.drop(x + self.wpe(torch.arange(past, end, device=tokens.device)))
+        return self.drop(x + self.wpe(positions))
 
     def hidden_states(
         self, tokens: Tensor, cache: list[LayerCache] | None = None, lengths: Tensor | None = None
@@ -216,7 +233,7 @@ class GPT2(nn.Module):
         past = max(layer.length for layer in cache) if cache else 0
         Q = self.trailing_positions() if past == 0 else 0
         lengths = torch.full((B,), T) if lengths is None else lengths
-        x = self.embed(tokens, past, lengths)
+        x = self.embed(tokens, past, lengths, cache[0].padding if cache else None)
         for i, block in enumerate(self.h):
             x = block(x, cache[i] if cache else None)
         x = x[:, -T - Q :]  # the rows of a prompt have done their work

@@ -61,16 +61,17 @@ def read_json(path: Path) -> dict:
         raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything that training needs to go on as if it had never stopped."""
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress) -> None:
+    """Write everything that training needs to go on as if it had never stopped. ``progress``: any dataclass of what
+    JSON can say; tensors in an attribute ``best`` are kept as tensors."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             tensors[f"model/{name}"] = parameter.detach()
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer/{name}/{key}"] = value
-    tensors |= {f"best/{name}": value for name, value in progress.best.items()}
-    notes = {"epoch": progress.epoch, "history": progress.history, "seconds_training": progress.seconds_training}
+    notes = {key: value for key, value in vars(progress).items() if key != "best"}
+    tensors |= {f"best/{name}": value for name, value in getattr(progress, "best", {}).items()}
     with whole_file(path) as temporary:
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
@@ -80,11 +81,14 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
 
 
 @torch.no_grad()
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Read what ``save_state`` wrote into ``model`` and ``optimizer``. Raises InputError when it does not fit."""
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
+    """Read what ``save_state`` wrote into ``model`` and ``optimizer``; returns the progress, which is of this ``kind``.
+
+    Raises InputError when it does not fit.
+    """
     with open_safetensors(path) as file:
         try:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = kind(**json.loads(file.metadata()["progress"]))
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     parameter.copy_(file.get_tensor(f"model/{name}"))

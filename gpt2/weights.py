@@ -6,7 +6,6 @@ The files differ from our model in three ways, and ``layout`` is the whole dicti
   * names: c_proj is our out_proj or fc_out, c_fc our fc_in; all may start with ``transformer.``.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -17,14 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gpt2.classifier import has_classification_head
 from gpt2.config import HEAD_DIM, SIZES, GPT2Config
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
+from gpt2.fingerprints import read_fingerprints, sha256
 from gpt2.hub import find_checkpoint
 from gpt2.model import GPT2
 
-FINGERPRINTS = Path(__file__).parent / "gpt2_124m.sha256"  # sha256 of every tensor, as raw float32 in this layout
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # older files carry the causal mask along
 
@@ -121,7 +119,7 @@ def guess_config(files: list[Path]) -> GPT2Config:
     shapes = {}
     for file in files:
         with open_safetensors(file) as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a dict
+            for name in tensor_names(file):
                 shapes[name.removeprefix("transformer.")] = tuple(tensors.get_slice(name).get_shape())
     wte, wpe = shapes.get("wte.weight", ()), shapes.get("wpe.weight", ())
     n_layer = len({name.split(".")[1] for name in shapes if re.match(r"h\.\d+\.", name)})
@@ -144,45 +142,58 @@ def open_safetensors(file: Path):
         raise InputError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
 
 
+def tensor_names(file: Path) -> list[str]:
+    with open_safetensors(file) as tensors:
+        return list(tensors.keys())
+
+
+def read_tensor(file: Path, key: str) -> Tensor:
+    """One tensor. The file is opened for each anew, because what was read of it stays in memory until it is closed."""
+    try:
+        with open_safetensors(file) as tensors:
+            return tensors.get_tensor(key)
+    except SafetensorError as error:
+        raise InputError(f"{file}: tensor {key} cannot be read ({error}); download it again") from error
+
+
 @torch.no_grad()
 def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None) -> None:
     """Copy every tensor of ``files`` to its place in ``model``, checking name, shape, dtype, finiteness and sha256."""
     parameters, wanted, found = dict(model.named_parameters()), layout(model.config), set()
     head = None  # a stored head is only checked: ours is the embedding itself
-    for file in files:
-        with open_safetensors(file) as tensors:
-            for key in tensors.keys():  # noqa: SIM118
-                name = key.removeprefix("transformer.")
-                if MASK_BUFFER.fullmatch(name):
-                    continue
-                if name != "lm_head.weight" and name not in wanted:
-                    raise InputError(f"{file}: tensor {key} does not belong to a GPT-2 of {len(model.h)} blocks")
-                try:
-                    tensor = tensors.get_tensor(key)
-                except SafetensorError as error:
-                    raise InputError(f"{file}: tensor {key} cannot be read ({error}); download it again") from error
-                ours = [parameters[n] for n in wanted[name]] if name in wanted else [model.wte.weight]
-                check_tensor(f"{file}: tensor {key}", tensor, expected_shape(name, ours))
-                if known is not None and sha256(tensor) != known[name]:
-                    raise InputError(
-                        f"{file}: tensor {key} is not GPT-2 124M's (sha256 differs); download it again, "
-                        "or load your own weights by their path instead of by the name gpt2"
-                    )
-                if name in wanted:
-                    parts = (tensor.T if stored_in_by_out(name) else tensor).chunk(len(ours), dim=0)
-                    for parameter, part in zip(ours, parts, strict=True):
-                        parameter.copy_(part)  # float16 becomes float32 on the way
-                    found.add(name)
-                else:
-                    head = tensor
+    for file, key in [(path, name) for path in files for name in tensor_names(path)]:
+        name = key.removeprefix("transformer.")
+        if MASK_BUFFER.fullmatch(name):
+            continue
+        if name != "lm_head.weight" and name not in wanted:
+            raise InputError(f"{file}: tensor {key} does not belong to a GPT-2 of {len(model.h)} blocks")
+        tensor = read_tensor(file, key)
+        ours = [parameters[n] for n in wanted[name]] if name in wanted else [model.wte.weight]
+        check_tensor(f"{file}: tensor {key}", tensor, expected_shape(name, ours))
+        if known is not None and sha256(tensor) != known[name]:
+            raise InputError(
+                f"{file}: tensor {key} is not GPT-2 124M's (sha256 differs); download it again, "
+                "or load your own weights by their path instead of by the name gpt2"
+            )
+        if name in wanted:
+            copy_parts(tensor.T if stored_in_by_out(name) else tensor, ours)
+            found.add(name)
+        else:
+            head = file, key
+        del tensor  # with it goes the file's mapping, before the next one is made
     missing = sorted(set(wanted) - found)
     if missing:
         raise InputError(
             f"{files[0]}: tensor {missing[0]} is missing ({len(missing)} of {len(wanted)} are); "
             "is this a whole GPT-2 checkpoint?"
         )
-    if head is not None and not all(map(equal_in_float32, head.split(4096), model.wte.weight.split(4096))):
+    if head and not all(map(equal_in_float32, read_tensor(*head).split(4096), model.wte.weight.split(4096))):
         raise InputError(f"{files[0]}: lm_head.weight differs from wte.weight, but GPT-2's head is tied to it")
+
+
+def copy_parts(stored: Tensor, ours: list[nn.Parameter]) -> None:
+    for parameter, part in zip(ours, stored.chunk(len(ours), dim=0), strict=True):
+        parameter.copy_(part)  # float16 becomes float32 on the way
 
 
 def equal_in_float32(stored: Tensor, ours: Tensor) -> bool:
@@ -203,30 +214,6 @@ def check_tensor(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(f"{what} is {tensor.dtype}, expected one of {', '.join(map(str, FLOATS))}")
     if not all(math.isfinite(extreme) for extreme in tensor.aminmax()):  # a NaN makes both NaN; needs no copy
         raise InputError(f"{what} holds NaN or infinite numbers; the file is damaged or its training diverged")
-
-
-def sha256(tensor: Tensor) -> str:
-    """Fingerprint of a tensor's bytes as little-endian float32, row by row."""
-    return hashlib.sha256(tensor.float().contiguous().numpy().astype("<f4", copy=False)).hexdigest()
-
-
-def fingerprint(model: nn.Module) -> str:
-    """One sha256 over the names, shapes and values of a model's weights; a classification head, new and random,
-    is left out. Adapters are saved with it, so that they are not put onto another model by mistake."""
-    digest = hashlib.sha256()
-    without = "lm_head." if has_classification_head(model) else None
-    for name, parameter in sorted(model.named_parameters()):
-        if without is None or not name.startswith(without):
-            values = "meta" if parameter.is_meta else sha256(parameter.detach().cpu())  # meta: shapes, to count with
-            digest.update(f"{name} {tuple(parameter.shape)} {values}\n".encode())
-    return digest.hexdigest()
-
-
-def read_fingerprints() -> dict[str, str]:
-    """Tensor name -> sha256 for GPT-2 124M; the head's is the embedding's, to which it is tied."""
-    lines = FINGERPRINTS.read_text(encoding="ascii").splitlines()
-    table = dict(reversed(line.split()) for line in lines if not line.startswith("#"))
-    return table | {"lm_head.weight": table["wte.weight"]}
 
 
 def hugging_face_tensors(model: GPT2, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

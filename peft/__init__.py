@@ -17,7 +17,7 @@ from torch import nn
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
-from gpt2.weights import fingerprint
+from gpt2.fingerprints import fingerprint
 from peft import adapters, dora, dylora, ia3, lora_parametrize, prefix, prompt, qlora, selective, unified
 from peft import lora as lora_family
 from peft.targets import freeze, unfreeze

@@ -33,8 +33,8 @@ import peft
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
+from gpt2.fingerprints import fingerprint
 from gpt2.model import GPT2
-from gpt2.weights import fingerprint
 from peft import hugging_face, hugging_face_config
 from peft.fields import Field, TensorFile
 

@@ -22,8 +22,8 @@ How positions and padding are counted: soft tokens take positions like any other
 leading ones and the context is shorter by all of them. Leading ones go through the model's seam ``prompt``. Trailing
 ones follow each message's own last token, *before* its padding, so ``classify`` gives the same with and without
 padding. The model still returns one row per real token; that of the last one is read behind the trailing vectors.
-Where a message ends is what ``lengths`` says; without them (``model(tokens)``, generation) a message fills its row,
-and new text follows the template.
+Where a message ends is what ``lengths`` says; without them, as in ``model(tokens)``, it fills its row. Generated text
+follows the template.
 
 Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, plus for the MLP of n layers h C + h +
 (n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,

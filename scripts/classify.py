@@ -72,7 +72,7 @@ def read_lines(file: str | None) -> list[str]:
         raise InputError(f"{name}, line {line}: a byte that is not UTF-8; save the file as UTF-8") from error
     texts = [line for line in lines if line]
     if not texts:
-        raise InputError(f"{name} holds no message; give a text, --file FILE, or lines on standard input")
+        raise InputError(f"{name} holds no text; expected one on each line, or texts on the command line")
     return texts
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from gpt2 import InputError, generate
 from gpt2.classifier import add_classification_head
-from gpt2.generation import draw, stream
+from gpt2.generation import ENDED, Timings, draw, stream
 
 TOY = torch.tensor([0.1, 0.3, 0.05, 0.4, 0.15]).log()  # a next-token distribution that we know
 
@@ -216,6 +216,166 @@ def test_stop_token_in_the_prompt_does_not_stop(tiny_model, draw_tokens):
     stop = next(token for token in range(97) if token not in written[0, 4:])
     tokens = torch.full((1, 4), stop)
     assert generate(tiny_model, tokens, 1, stop_token=stop).shape == (1, 5)
+
+
+# ---------------------------------------------------------------------------------------- prompts of different lengths
+
+LENGTHS = [[2, 9, 5], [1, 24, 23], [20, 1, 3], [7, 7, 7]]  # the second and third reach the end of the context
+
+
+class Logits:
+    """Keeps what the head says at each step: (B, V)."""
+
+    def __init__(self, model):
+        self.steps = []
+        model.lm_head.register_forward_hook(lambda head, inputs, logits: self.steps.append(logits))
+
+    def take(self):
+        steps, self.steps = torch.stack(self.steps), []
+        return steps  # (number of steps, B, V)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_each_row_is_written_as_if_it_were_alone(tiny_model, draw_tokens, lengths, use_cache):
+    tokens, logits = draw_tokens(3, max(lengths) + 2, tiny_model), Logits(tiny_model)  # wider than the longest
+    written = generate(tiny_model, tokens, 12, lengths=torch.tensor(lengths), use_cache=use_cache)
+    together = logits.take()
+    for row, n in enumerate(lengths):
+        alone = generate(tiny_model, tokens[row : row + 1, :n], 12, use_cache=use_cache)[0]
+        assert len(alone) == min(n + 12, 25), "a short row has room when a long one has none left"
+        assert torch.equal(written[row], alone)
+        expected = logits.take()[:, 0]
+        torch.testing.assert_close(together[: len(expected), row], expected, atol=1e-5, rtol=0)
+
+
+def test_padding_does_not_matter(tiny_model, draw_tokens):
+    tokens, lengths = draw_tokens(3, 9, tiny_model), [2, 9, 5]
+    expected = generate(tiny_model, tokens, 8, lengths=lengths)
+    for padding in (0, 96):
+        tokens[0, 2:], tokens[2, 5:] = padding, padding
+        again = generate(tiny_model, tokens, 8, lengths=torch.tensor(lengths, dtype=torch.int32))
+        assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
+
+
+def test_equal_lengths_need_no_mask_and_give_what_no_lengths_give(tiny_model, draw_tokens, monkeypatch):
+    tokens, caches = draw_tokens(3, 6, tiny_model), keep_caches(tiny_model, monkeypatch)
+    rows = generate(tiny_model, tokens, 8, lengths=[4, 4, 4], temperature=1.0, seed=3)
+    assert torch.equal(torch.stack(rows), generate(tiny_model, tokens[:, :4], 8, temperature=1.0, seed=3))
+    assert all(layer.padding is None for cache in caches for layer in cache)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_rows_of_different_lengths_stop_each_by_itself(tiny_model, draw_tokens, use_cache):
+    tokens, lengths = draw_tokens(3, 6, tiny_model), [2, 6, 3]
+    free = generate(tiny_model, tokens, 10, lengths=lengths)
+    stop = int(free[1][6 + 4])  # the fifth token that the second row writes
+    rows = generate(tiny_model, tokens, 10, lengths=lengths, stop_token=stop, use_cache=use_cache)
+    for n, row, whole in zip(lengths, rows, free, strict=True):
+        new = whole[n:].tolist()
+        end = new.index(stop) + 1 if stop in new else 10
+        assert row.tolist() == whole[: n + end].tolist(), "up to the stop token, and with it"
+    assert len(rows[1]) <= 11
+
+
+def test_stream_marks_rows_that_have_ended(tiny_model):
+    lines = [[1, 9, 3, 4, 5], [2, 3, 4, 9, 6], [1, 2, 3, 4, 5]]
+    tokens = torch.zeros(3, 23, dtype=torch.long)
+    tiny_model.lm_head = Script(lines, tied=tiny_model.wte.weight)
+    steps = stream(tiny_model, tokens, 5, lengths=[2, 3, 23], stop_token=9)
+    expected = [[1, 9, ENDED, ENDED], [2, 3, 4, 9], [1, 2, ENDED, ENDED]]  # the third: at the end of the context
+    assert torch.cat(list(steps), dim=1).tolist() == expected
+    tiny_model.lm_head.step = 0
+    rows = generate(tiny_model, tokens, 5, lengths=[2, 3, 23], stop_token=9)
+    assert [row[n:].tolist() for row, n in zip(rows, [2, 3, 23], strict=True)] == [[1, 9], [2, 3, 4, 9], [1, 2]]
+
+
+def test_seed_repeats_a_batch_of_different_lengths(tiny_model, draw_tokens):
+    tokens, options = draw_tokens(3, 9, tiny_model), {"lengths": [2, 9, 5], "temperature": 1.5}
+    first = generate(tiny_model, tokens, 12, seed=1, **options)
+    for other in ({"seed": 1}, {"seed": 1, "use_cache": False}):
+        again = generate(tiny_model, tokens, 12, **options, **other)
+        assert all(torch.equal(a, b) for a, b in zip(again, first, strict=True))
+    again = generate(tiny_model, tokens, 12, seed=2, **options)
+    assert not all(torch.equal(a, b) for a, b in zip(again, first, strict=True))
+
+
+def test_callers_tokens_and_lengths_are_left_alone(tiny_model, draw_tokens):
+    tokens, lengths = draw_tokens(2, 6, tiny_model), torch.tensor([3, 6])
+    before = tokens.clone(), lengths.clone()
+    for use_cache in (True, False):
+        generate(tiny_model, tokens, 5, lengths=lengths, use_cache=use_cache)
+    assert torch.equal(tokens, before[0]) and torch.equal(lengths, before[1])
+
+
+def keep_caches(model, monkeypatch):
+    caches, new_cache = [], model.new_cache
+    monkeypatch.setattr(model, "new_cache", lambda *sizes: caches.append(new_cache(*sizes)) or caches[-1])
+    return caches
+
+
+@pytest.mark.parametrize("new, positions", [(1, 9), (6, 14), (100, 24)])
+@pytest.mark.parametrize("lengths", [None, [2, 9, 5]])
+def test_cache_is_allocated_once_and_no_larger_than_needed(
+    tiny_model, draw_tokens, monkeypatch, new, positions, lengths
+):
+    caches = keep_caches(tiny_model, monkeypatch)
+    buffers = set()
+    for _ in stream(tiny_model, draw_tokens(3, 9, tiny_model), new, lengths=lengths):
+        buffers |= {(layer.k.data_ptr(), layer.v.data_ptr()) for layer in caches[0]}
+    assert len(caches) == 1 and len(buffers) == len(tiny_model.h)
+    assert {layer.k.shape for layer in caches[0]} == {(3, 3, positions, 8)}  # the last token drawn is never read
+
+
+@pytest.mark.parametrize(
+    "lengths, message",
+    [
+        ([2], "lengths is [2], expected a whole number for each of the 3 prompts"),
+        ([[2, 3, 4]], "lengths is [[2, 3, 4]], expected a whole number for each"),
+        ([2.0, 3.0, 4.0], "lengths is [2.0, 3.0, 4.0], expected a whole number for each"),
+        ([2, 0, 4], "prompt 2 has 0 tokens, expected at least 1"),
+        ([2, 3, -4], "prompt 3 has -4 tokens, expected at least 1"),
+        ([2, 3, 27], "lengths says that prompt 3 has 27 tokens, but tokens has only 26 columns"),
+        ([2, 25, 4], "prompt 2 has 25 tokens, more than the context of 24; shorten it"),
+    ],
+)
+def test_wrong_lengths_get_one_line(tiny_model, draw_tokens, lengths, message):
+    with pytest.raises(InputError) as error:
+        generate(tiny_model, draw_tokens(3, 26, tiny_model), lengths=lengths)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------------- speed
+
+
+@pytest.mark.parametrize("lengths, read", [(None, 27), ([2, 9, 5], 16)])
+def test_timings_count_real_tokens_and_the_models_time_only(tiny_model, draw_tokens, lengths, read):
+    tokens, timings = draw_tokens(3, 9, tiny_model), Timings()
+    generate(tiny_model, tokens, 5, lengths=lengths, timings=timings)
+    assert (timings.prefill_tokens, timings.decode_tokens) == (read, 3 * 4)  # the first new token is prefill's
+    assert timings.prefill_seconds > 0 and timings.decode_seconds > 0
+    generate(tiny_model, tokens, 1, lengths=lengths, timings=timings)
+    assert (timings.prefill_tokens, timings.decode_tokens) == (2 * read, 3 * 4)
+
+
+def test_timings_leave_out_rows_that_have_ended_and_the_callers_own_time(tiny_model, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("gpt2.generation.perf_counter", lambda: clock[0])
+    tiny_model.lm_head = Script([[1, 9, 3, 4], [2, 3, 4, 9]], tied=tiny_model.wte.weight)
+    timings, tokens = Timings(), torch.zeros(2, 5, dtype=torch.long)
+    steps = stream(tiny_model, tokens, 4, lengths=[2, 5], stop_token=9)
+    tiny_model.lm_head.register_forward_hook(lambda *_: clock.__setitem__(0, clock[0] + 1))  # a step takes a second
+    for _ in timings.watch(steps, 7, tokens.device):
+        clock[0] += 100  # the caller needs longer
+    assert (timings.prefill_tokens, timings.prefill_seconds) == (7, 1)
+    assert (timings.decode_tokens, timings.decode_seconds) == (1 + 3, 3)
+
+
+def test_timings_as_a_person_reads_them():
+    assert str(Timings(120, 0.05, 1249, 0.5)) == (
+        "prefill 120 tokens in 0.050 s (2,400 tokens/s), decode 1,249 tokens in 0.500 s (2,498 tokens/s)"
+    )
+    assert str(Timings(3, 0.5)) == "prefill 3 tokens in 0.500 s (6 tokens/s)"
 
 
 # ------------------------------------------------------------------------------------------------------- bad options

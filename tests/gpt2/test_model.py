@@ -271,6 +271,24 @@ def test_prefix_in_one_block_only_works_with_cache(tiny_model, draw_tokens, whic
     tokens = draw_tokens(2, 8, tiny_model)
     tiny_model.h[which].attn.prefix = Prefix(3, 4, 8)
     torch.testing.assert_close(in_chunks(tiny_model, tokens, 3), tiny_model(tokens), atol=1e-5, rtol=1e-5)
+    rows = generate(tiny_model, tokens, 100, lengths=[3, 8])
+    for row, n in enumerate([3, 8]):
+        assert torch.equal(rows[row], generate(tiny_model, tokens[row : row + 1, :n], 100, use_cache=False)[0])
+
+
+@torch.no_grad()
+def test_rows_go_on_each_behind_its_own_text(tiny_model, draw_tokens):
+    tokens, cache = draw_tokens(2, 6, tiny_model), tiny_model.new_cache(12)
+    tiny_model.hidden_states(tokens, cache)
+    for layer in cache:
+        assert layer.k.size(2) == 12 and not layer.k[:, :, 6:].any() and not layer.v[:, :, 6:].any()
+        layer.padding = torch.tensor([4, 0])
+    new = draw_tokens(2, 3, tiny_model)
+    for t in range(3):
+        logits = tiny_model(new[:, t : t + 1], cache)[:, -1]
+        for row, n in enumerate([2, 6]):
+            text = torch.cat([tokens[row, :n], new[row, : t + 1]])
+            torch.testing.assert_close(logits[row], tiny_model(text[None])[0, -1], atol=1e-5, rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------- both seams, and the context
@@ -319,6 +337,15 @@ class TestWithVirtualPositions:
         assert written.shape == (2, 24 - virtual + 1)  # the last token is written, and never read
         with pytest.raises(InputError, match=f"{25 - virtual} tokens, more than the context of {24 - virtual}"):
             generate(tiny_model, draw_tokens(1, 25 - virtual, tiny_model))
+
+    @pytest.mark.parametrize("use_cache", [True, False])
+    def test_prompts_of_different_lengths(self, tiny_model, draw_tokens, give, virtual, use_cache):
+        give(tiny_model)
+        tokens, lengths = draw_tokens(3, 12, tiny_model), [4, 12, 1]
+        rows = generate(tiny_model, tokens, max_new_tokens=100, lengths=lengths, use_cache=use_cache)
+        for row, n in enumerate(lengths):
+            alone = generate(tiny_model, tokens[row : row + 1, :n], max_new_tokens=100)[0]
+            assert torch.equal(rows[row], alone) and len(alone) == 24 - virtual + 1
 
     def test_gradients_flow(self, tiny_model, draw_tokens, give, virtual):
         give(tiny_model)

@@ -14,7 +14,8 @@ import gpt2.weights
 from gpt2 import GPT2, GPT2Config, InputError, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.config import SIZES
-from gpt2.weights import fingerprint, layout, read_fingerprints, sha256
+from gpt2.fingerprints import fingerprint, read_fingerprints, sha256
+from gpt2.weights import layout
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -72,6 +72,15 @@ def test_generation_with_and_without_cache(tiny_model, method, options):
     assert cached.size(1) == 24 - options["virtual_tokens"] + 1
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("method, options", SETTINGS)
+def test_generation_from_prompts_of_different_lengths(tiny_model, method, options, use_cache):
+    model = peft.apply(tiny_model, method, **options)
+    rows = generate(model, TOKENS, 30, lengths=[5, 2], use_cache=use_cache)
+    assert torch.equal(rows[0], generate(model, TOKENS[:1], 30)[0])
+    assert torch.equal(rows[1], generate(model, TOKENS[1:, :2], 30)[0])
+
+
 def test_prefix_and_prompt_together(tiny_model):
     """Positions: the prefix, then the prompt, then the text."""
     before, soft = torch.tensor([[7, 50, 3]]), [11, 4]

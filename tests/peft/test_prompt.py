@@ -106,6 +106,16 @@ def test_generation_with_and_without_cache(tiny_model, method, options):
     assert cached.size(1) == room + 1  # the last token drawn need not be read
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("method, options", SETTINGS)
+def test_generation_from_prompts_of_different_lengths(tiny_model, method, options, use_cache):
+    """A template's trailing vectors stand behind each prompt of the batch, before its padding."""
+    model = peft.apply(tiny_model, method, **options)
+    rows = generate(model, TOKENS, 30, lengths=[5, 2], use_cache=use_cache)
+    assert torch.equal(rows[0], generate(model, TOKENS[:1], 30)[0])
+    assert torch.equal(rows[1], generate(model, TOKENS[1:, :2], 30)[0])
+
+
 @pytest.mark.parametrize("method, options", SETTINGS)
 def test_gradient_reaches_exactly_what_trains(classifier, method, options):
     model = peft.apply(classifier, method, **options)
@@ -195,9 +205,12 @@ def test_tasks_generate_together(tiny_model):
     for row, task in enumerate([1, 0]):
         tiny_model.prompt = prompts[task]
         expected.append(generate(tiny_model, TOKENS[row : row + 1], 6))
+    short = generate(tiny_model, TOKENS[1:, :2], 6)  # the second, with its own task, and shorter
     tiny_model.prompt = PromptPerTask(prompts)
     select_tasks(tiny_model, [1, 0])
     assert torch.equal(generate(tiny_model, TOKENS, 6), torch.cat(expected))
+    rows = generate(tiny_model, TOKENS, 6, lengths=[5, 2])
+    assert torch.equal(rows[0], expected[0][0]) and torch.equal(rows[1], short[0])
 
 
 def test_tasks_that_do_not_fit(tiny_model):

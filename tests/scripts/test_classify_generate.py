@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -64,10 +65,44 @@ def test_the_adapter_of_another_base_is_refused(run, command, tmp_path):
 def test_generation_continues_and_repeats(command):
     arguments = ["generate", "The old house", "--model", "practice", "--max-new-tokens", 12]
     greedy = command(*arguments)
-    assert greedy.status == 0 and greedy.out.startswith("The old house") and "12 tokens" in greedy.err
+    assert greedy.status == 0 and greedy.out.startswith("The old house")
+    assert re.search(r"prefill 3 tokens in .* tokens/s\), decode 11 tokens in .* tokens/s\)", greedy.err)
     assert command(*arguments, "--no-cache").out == greedy.out
     drawn = [command(*arguments, "--temperature", 1, "--top-k", 50, "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+PROMPTS = ["The old house", "Once upon a time, there was a little girl who", "I"]
+
+
+def separated(out):
+    return [text.strip("\n") for text in out.split("-" * 40 + "\n")]
+
+
+@pytest.mark.parametrize("batch_size", [32, 2, 1])
+def test_several_prompts_come_out_as_each_alone(command, tmp_path, batch_size):
+    options = ["--model", "practice", "--max-new-tokens", 8, "--batch-size", batch_size]
+    alone = [command("generate", prompt, *options).out.strip("\n") for prompt in PROMPTS]
+    together = command("generate", *PROMPTS, *options)
+    assert together.status == 0 and separated(together.out) == alone
+    assert re.search(r"prefill 15 tokens in .*, decode 21 tokens in ", together.err)  # 3 + 11 + 1, and 3 x 7
+    (tmp_path / "prompts.txt").write_text("\n\n".join(PROMPTS) + "\n", encoding="utf-8")
+    assert command("generate", "--prompts", tmp_path / "prompts.txt", *options).out == together.out
+    assert command("generate", *PROMPTS, *options, "--no-cache").out == together.out
+
+
+def test_several_drawn_texts_are_repeated_by_their_seed_and_differ_from_each_other(command):
+    arguments = ["generate", "I", "I", "I", "--model", "practice", "--max-new-tokens", 8, "--batch-size", 2]
+    arguments += ["--temperature", 1, "--seed"]
+    first = command(*arguments, 1)
+    assert command(*arguments, 1).out == first.out != command(*arguments, 2).out
+    assert len(set(separated(first.out))) == 3
+
+
+def test_zero_shot_asks_the_question_of_every_text(command):
+    result = command("generate", "--zero-shot", "You won", "Soup", "--model", "practice", "--max-new-tokens", 3)
+    first, second = separated(result.out)
+    assert first.startswith(f"{QUESTION} 'You won'") and second.startswith(f"{QUESTION} 'Soup'")
 
 
 def test_zero_shot_asks_the_question(command):
@@ -83,8 +118,14 @@ def test_zero_shot_asks_the_question(command):
         (["hi", "--model", "practice", "--top-p", "1.5"], "top_p"),
         (["hi", "--model", "practice", "--temperature", "-1"], "temperature"),
         (["hi", "--top-k", "0"], "--top-k"),
+        (["hi", "", "--model", "practice"], "prompt 2 has 0 tokens"),
+        (["hi", "word " * 400, "--batch-size", "1", "--model", "practice"], "prompt 2 has 401 tokens, more than"),
+        ([], "give a prompt"),
+        (["hi", "--prompts", "prompts.txt"], "give a prompt or several, or else --prompts"),
+        (["--prompts", "nowhere.txt"], "cannot read nowhere.txt"),
     ],
 )
 def test_bad_generation_input(arguments, said, command):
     result = command("generate", *arguments)
     assert result.status == 2 and said in result.err and result.err.splitlines()[-1].startswith("error: ")
+    assert not result.out, "nothing is written before all is checked"

@@ -1,0 +1,137 @@
+"""What a pretraining run says along the way, and what it leaves in its folder (see scripts/pretrain.py)."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from data.corpus import Corpus
+from gpt2.devices import describe
+from gpt2.distributed import world_size
+from gpt2.files import whole_file, write_json
+from gpt2.generation import generate
+from gpt2.model import GPT2
+from gpt2.plots import BLUE, GREY, ORANGE
+from gpt2.pretraining import Progress, Recipe
+from gpt2.runs import STATE_FILE, save_state, without_nan
+from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
+from gpt2.weights import save_gpt2
+
+SAMPLE_TOKENS = 40
+
+
+@dataclass
+class PretrainingRun:
+    """Speaks and writes for all processes: used in the main one only."""
+
+    model: GPT2
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    corpus: Corpus
+    folder: Path
+    prompt: str
+
+    def describe(self) -> None:
+        """What is trained, on what, and for how long."""
+        shape, recipe = self.model.config, self.recipe
+        train, held_out = self.corpus.meta["train"], self.corpus.meta["held_out"]
+        per_step = recipe.batch_size * recipe.accumulate * shape.n_positions
+        total = sum(p.numel() for p in self.model.parameters())
+        softmax = "the full softmax"
+        if recipe.sampled:
+            softmax = f"the first {recipe.sampled_steps:,} with {recipe.sampled:,} sampled words, then the full softmax"
+        processes = f"{world_size()} processes on " if world_size() > 1 else ""
+        device = describe(self.model.wte.weight.device)
+        print(
+            f"Model    {shape.n_layer} blocks, {shape.n_embd} wide, context {shape.n_positions}: {total:,} parameters"
+        )
+        print(
+            f"Text     {train['tokens']:,} tokens to train on, {held_out['tokens']:,} held out, in {self.corpus.folder}"
+        )
+        epochs = recipe.steps * per_step / train["tokens"]
+        print(f"Steps    {recipe.steps:,} of {per_step:,} tokens ({epochs:.2f} epochs), {softmax}")
+        print(f"Runs     {processes}{device} in {recipe.precision}; results in {self.folder}", flush=True)
+
+    def after_evaluation(self, progress: Progress) -> None:
+        """Say how it goes, and save everything that is needed to go on."""
+        row = progress.history[-1]
+        row["sample"] = self.sample()
+        news = f"held-out loss {row['held_out_loss']:.3f}, {row['bits_per_byte']:.3f} bits per byte"
+        if row["step"]:
+            left = (self.recipe.steps - row["step"]) / row["step"] * row["tokens"] / row["tokens_per_second"] / 60
+            news = f"training loss {row['train_loss']:.3f}, {news}, {row['tokens_per_second']:,.0f} tokens/s"
+            news += f", about {left:,.0f} minutes left" if left else ""
+            save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
+        print(f"step {row['step']:,}: {news}\n    {row['sample']!r}", flush=True)
+        self.write_history(progress)
+        self.record("running", progress)
+
+    def sample(self) -> str:
+        """What the model makes of the prompt. The same draw each time, so that only the model differs."""
+        tokens = [END_OF_TEXT, *get_tokenizer().encode_ordinary(self.prompt)]
+        start = torch.tensor([tokens], device=self.model.wte.weight.device)
+        new = generate(self.model, start, SAMPLE_TOKENS, temperature=0.8, top_k=40, stop_token=END_OF_TEXT, seed=1)
+        return get_tokenizer().decode([token for token in new[0].tolist() if token != END_OF_TEXT])
+
+    def write_history(self, progress: Progress) -> None:
+        """history.csv, samples.txt and curves.png."""
+        history = pd.DataFrame(progress.history)
+        with whole_file(self.folder / "history.csv") as temporary:
+            history.drop(columns="sample").to_csv(temporary, index=False)
+        with whole_file(self.folder / "samples.txt") as temporary:
+            lines = [f"== step {row['step']:,}\n{row['sample']}\n" for row in progress.history]
+            temporary.write_text("\n".join(lines), encoding="utf-8")
+        with whole_file(self.folder / "curves.png") as temporary:
+            plot_loss(history, self.recipe, self.corpus.bytes_per_token(), temporary)
+
+    def record(self, status: str, progress: Progress) -> None:
+        """metrics.json: where the run stands, and what it cost so far."""
+        wanted = ("step", "tokens", "train_loss", "held_out_loss", "bits_per_byte", "tokens_per_second")
+        last = progress.history[-1] if progress.history else {}
+        metrics = {key: last.get(key) for key in wanted}
+        metrics |= {"seconds_training": progress.seconds_training, "processes": world_size(), "status": status}
+        write_json(self.folder / "metrics.json", without_nan(metrics))
+
+    def stopped(self, status: str, progress: Progress) -> None:
+        """After a failure, or after an interruption: then say where the same command would go on."""
+        self.record(status, progress)
+        if status == "interrupted":
+            saved = progress.history[-1]["step"] if progress.history else 0
+            print(
+                f"Interrupted. The same command with --out {self.folder} goes on after step {saved:,}.", file=sys.stderr
+            )
+
+    def finish(self, progress: Progress) -> None:
+        """Save the model, in half precision as such files mostly are, and drop the checkpoint."""
+        save_gpt2(self.model, self.folder / "model", torch.float16)
+        self.record("finished", progress)
+        (self.folder / STATE_FILE).unlink(missing_ok=True)
+        print(f'Done. Try: python scripts/generate.py --model {self.folder / "model"} "Once upon a time"')
+
+
+def plot_loss(history: pd.DataFrame, recipe: Recipe, bytes_per_token: float, file: Path) -> None:
+    """Loss over the tokens read, in nats per token (left) and bits per byte (right)."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    unit, name = (1e6, "millions of ") if history.tokens.max() >= 1e6 else (1, "")
+    read = history.tokens / unit
+    axes.plot(read, history.train_loss, "--", color=ORANGE, label="training, mean since the point before")
+    axes.plot(read, history.held_out_loss, "o-", markersize=3.5, color=BLUE, label="held out, full softmax")
+    if 0 < recipe.sampled_steps < recipe.steps:
+        place = recipe.sampled_steps / recipe.steps
+        place *= recipe.steps * history.tokens.max() / max(history.step.max(), 1) / unit
+        if place <= read.max():
+            axes.axvline(place, color=GREY, linewidth=1, linestyle=":", label="from here trained with the full softmax")
+    axes.set_xlabel(f"{name}tokens read")
+    axes.set_title("Loss (nats per token)", loc="left")
+    axes.spines["top"].set_visible(False)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    per_nat = 1 / math.log(2) / bytes_per_token
+    bits = axes.secondary_yaxis("right", functions=(lambda nats: nats * per_nat, lambda bits: bits / per_nat))
+    bits.set_ylabel("bits per byte")
+    figure.savefig(file, dpi=130)

@@ -1,0 +1,212 @@
+"""Pretrain a GPT-2 of any size on text files: the script that makes the practice model.
+
+    python scripts/pretrain.py --texts my_books/ --steps 2000 --sampled 4096         # from a random start
+    python scripts/pretrain.py --texts my_books/ --steps 500 --from practice         # go on from these weights
+    python scripts/pretrain.py --texts a.txt b.xz --layers 4 --width 128 --heads 4 --context 128 --steps 1000
+    torchrun --nproc-per-node 2 scripts/pretrain.py --texts my_books/ --steps 2000   # two cores, or two GPUs
+
+A step reads batch-size x accumulate x context tokens. How many steps? Twenty tokens per parameter spend a given amount
+of computing best (Hoffmann et al., 2022); beyond a few times through the same text the held-out loss rises again.
+On a CPU, one process a core with OMP_NUM_THREADS=1 is faster than one process with many threads.
+
+Every --every steps the run evaluates, writes a sample and a checkpoint. Interrupted, the same command with the same
+--out goes on from there, exactly as if it had never stopped. The folder then holds model/ (scripts/generate.py --model
+reads it), config.json, metrics.json, history.csv, curves.png and samples.txt.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import sys
+from pathlib import Path
+
+import _cli
+
+
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+
+    from gpt2.devices import choose_device, keep_freed_memory
+    from gpt2.distributed import is_main, process_group
+    from gpt2.errors import InputError, RunError
+
+    keep_freed_memory()
+    with process_group(choose_device(args.device)) as device:
+        try:
+            pretrain_on(device, args)
+        except (InputError, RunError) as error:
+            if not is_main():  # one sentence is enough
+                sys.exit(2 if isinstance(error, InputError) else 1)
+            raise
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = _cli.Parser(description=__doc__)
+    positive, default = _cli.positive_int, "(default: %(default)s)"
+
+    text = parser.add_argument_group("text")
+    add = text.add_argument
+    add(
+        "--texts",
+        nargs="+",
+        metavar="PATH",
+        help=".txt, .gz and .xz files, or folders of them; a line <|endoftext|> separates documents "
+        "(default: the folder corpus/ of --assets)",
+    )
+    add("--assets", metavar="FOLDER", help="default: the environment variable GPT2_PEFT_ASSETS")
+    add("--held-out", type=float, default=0.01, metavar="SHARE", help=f"of the text, to measure on {default}")
+    add("--cache", metavar="FOLDER", help="where the token files are kept (default: data/cache)")
+
+    model = parser.add_argument_group("model")
+    add = model.add_argument
+    add("--model", default="practice", metavar="SIZE", help=f"shape: practice, gpt2, gpt2-medium, … {default}")
+    for option, what in (("layers", "blocks"), ("width", "dimensions"), ("heads", "heads"), ("context", "tokens")):
+        add(f"--{option}", type=positive, metavar="N", help=f"so many {what} instead of the size's")
+    add("--from", dest="start", metavar="NAME|PATH", help="start from these weights (default: random ones)")
+
+    steps = parser.add_argument_group("training")
+    add = steps.add_argument
+    add("--steps", type=positive, required=True, metavar="N", help="of the whole run: the schedule follows from it")
+    add("--batch-size", type=positive, default=8, metavar="N", help=f"windows computed at a time {default}")
+    add("--accumulate", type=positive, default=8, metavar="N", help=f"batches a step, over all processes {default}")
+    add("--lr", type=float, default=1e-3, help=f"AdamW's step size at its highest {default}")
+    add("--warmup", type=float, default=0.02, metavar="SHARE", help=f"of the steps, in which it rises {default}")
+    add("--final-lr", type=float, default=0.05, metavar="SHARE", help=f"of --lr, to which it falls {default}")
+    add("--weight-decay", type=float, default=0.1, help=f"of matrices {default}")
+    add(
+        "--sampled",
+        type=int,
+        default=0,
+        metavar="K",
+        help="train with a softmax over K sampled words, which makes a small model on a CPU several times faster; "
+        "see gpt2/sampled_softmax.py (default: %(default)s, the full softmax)",
+    )
+    add(
+        "--full-share",
+        type=float,
+        default=0.15,
+        metavar="SHARE",
+        help=f"of the steps, the last ones, that use the full softmax after --sampled {default}",
+    )
+    add("--seed", type=int, default=123, help=f"same seed, same model, on the same kind of machine {default}")
+
+    machine = parser.add_argument_group("running")
+    add = machine.add_argument
+    add("--every", type=positive, default=100, metavar="N", help=f"steps to the next evaluation, checkpoint {default}")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    add(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "bfloat16"),
+        help="of matrix products; auto: bfloat16 on GPUs that can. CPUs with avx512_bf16 gain from it too",
+    )
+    add("--compile", action="store_true", help="torch.compile: takes a minute, then steps are faster, mostly on GPUs")
+    add("--prompt", default="", help="what the samples continue")
+    add("--out", metavar="FOLDER", help="default: runs/<date>-pretrain; an interrupted run goes on")
+    return parser.parse_args(argv)
+
+
+def pretrain_on(device, args: argparse.Namespace) -> None:
+    """The run, in one process of possibly several; only the main one prints and writes."""
+    import torch
+
+    from data.corpus import CACHE, load_corpus
+    from gpt2.distributed import agree, is_main, main_first
+    from gpt2.errors import RunError
+    from gpt2.pretraining import Progress, make_optimizer, pretrain
+    from gpt2.runs import STATE_FILE, load_state, open_run
+    from gpt2.tokenizer import get_tokenizer
+    from gpt2.windows import Windows
+
+    recipe, texts = make_recipe(args, device), find_texts(args)
+    torch.manual_seed(args.seed)  # the random start
+    model = make_model(args)
+    with main_first():
+        corpus = load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out)
+    windows = Windows(corpus.train, model.config.n_positions, args.seed)
+    model.to(device)
+    optimizer, progress = make_optimizer(model, recipe), Progress()
+    config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
+    config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
+    folder = Path(args.out or agree(f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain"))
+    with main_first():
+        resuming = open_run(folder, config)
+    if resuming:
+        progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
+
+    from _pretraining_run import PretrainingRun
+
+    run = PretrainingRun(model, optimizer, recipe, corpus, folder, args.prompt) if is_main() else None
+    if run:
+        run.describe()
+        if resuming:
+            print(f"Resuming after step {progress.step:,}.", flush=True)
+    try:
+        pretrain(
+            model,
+            windows,
+            corpus.held_out,
+            corpus.bytes_per_token(),
+            recipe,
+            optimizer,
+            progress,
+            compiled=args.compile,
+            after_evaluation=run.after_evaluation if run else lambda progress: None,
+        )
+    except (KeyboardInterrupt, RunError) as error:
+        if run:
+            run.stopped("failed" if isinstance(error, RunError) else "interrupted", progress)
+        raise
+    if run:
+        run.finish(progress)
+
+
+def make_recipe(args: argparse.Namespace, device):
+    """Recipe's fields are named as the options are."""
+    import torch
+
+    from gpt2.pretraining import Recipe
+
+    names = {field.name for field in dataclasses.fields(Recipe)}
+    settings = {name: value for name, value in vars(args).items() if name in names}
+    if args.precision == "auto":
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        settings["precision"] = "bfloat16" if able else "float32"
+    return Recipe(**settings)
+
+
+def find_texts(args: argparse.Namespace) -> list[Path]:
+    from gpt2.errors import InputError
+    from gpt2.hub import assets_folder
+
+    if args.texts:
+        return [Path(text).expanduser() for text in args.texts]
+    assets = assets_folder(args.assets)
+    if assets is None or not (assets / "corpus").is_dir():
+        raise InputError("no text to train on; name files or folders with --texts")
+    return [assets / "corpus"]
+
+
+def make_model(args: argparse.Namespace):
+    """The weights of --from, or a random model of the shape asked for."""
+    from gpt2 import GPT2
+    from gpt2.config import SIZES
+    from gpt2.errors import InputError
+    from gpt2.weights import load_gpt2
+
+    shape = {"n_layer": args.layers, "n_embd": args.width, "n_head": args.heads, "n_positions": args.context}
+    shape = {name: value for name, value in shape.items() if value is not None}
+    if args.start:
+        if shape:
+            raise InputError("--from brings its own shape; leave out --layers, --width, --heads and --context")
+        model = load_gpt2(args.start, args.assets)
+        if model.config.vocab_size != SIZES["gpt2"].vocab_size:
+            raise InputError(f"--from {args.start}: its vocabulary has {model.config.vocab_size:,} tokens, not GPT-2's")
+        return model
+    if args.model not in SIZES:
+        raise InputError(f"unknown size {args.model!r}; choose one of {', '.join(SIZES)}, or see --from")
+    return GPT2(dataclasses.replace(SIZES[args.model], **shape))
+
+
+if __name__ == "__main__":
+    _cli.run(main)
