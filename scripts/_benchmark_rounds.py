@@ -75,10 +75,14 @@ class Worker:
         lines = self.errors.read().strip().splitlines()
         return lines[-1] if lines else "it said nothing; was its memory taken away?"
 
-    def close(self) -> None:
-        """Ask it to end, by having no more to say; wait until its memory is free again."""
+    def hang_up(self) -> None:
+        """Ask it to end, by having no more to say."""
         with contextlib.suppress(OSError):
             self.process.stdin.close()
+
+    def close(self) -> None:
+        """End it, and wait until its memory is free again."""
+        self.hang_up()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -105,6 +109,8 @@ def started(jobs: dict[str, tuple[str, dict]], folder: Path, bar: tqdm) -> Itera
             workers[name] = Worker(name, script, job, folder)
         yield workers
     finally:
+        for worker in workers.values():
+            worker.hang_up()
         for worker in workers.values():
             worker.close()
 

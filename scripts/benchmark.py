@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
             "model": args.model,
             "shape": {"n_layer": config.n_layer, "n_embd": config.n_embd},
         }
-        for section, part in sections(args, checkpoint, config, Path(name)):
+        for section, part in sections(args, checkpoint, config, Path(name), results):
             results.setdefault(section, {}).update(part)
             if args.out:
                 write(Path(args.out), results)  # after each part: interrupted, it leaves what was measured
@@ -86,13 +86,15 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def sections(args: argparse.Namespace, checkpoint: Path, config, folder: Path) -> Iterator[tuple[str, dict]]:
+def sections(
+    args: argparse.Namespace, checkpoint: Path, config, folder: Path, results: dict
+) -> Iterator[tuple[str, dict]]:
     """Measure part after part: (section of the results, what is new in it)."""
     if args.methods:
         from _benchmark_methods import measure_method, serve
 
         served = serve(args.data, args.assets, config, folder)
-        yield "data", served.about
+        results["data"] = served.about
         for method in args.methods:
             measured = measure_method(method, served, checkpoint, config, args.steps, args.rounds, folder)
             yield "methods", {method: measured}
