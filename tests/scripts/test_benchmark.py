@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import _benchmark_arms as benchmark_arms  # noqa: E402
 import _benchmark_generation as benchmark_generation  # noqa: E402
 import _benchmark_methods as benchmark_methods  # noqa: E402
+import _benchmark_profile as benchmark_profile  # noqa: E402
 import _benchmark_report as benchmark_report  # noqa: E402
 import _benchmark_rounds as benchmark_rounds  # noqa: E402
 import _benchmark_scaling as benchmark_scaling  # noqa: E402
@@ -315,3 +316,33 @@ def test_a_checkpoint_and_a_vocabulary_that_do_not_fit(command, checkpoint, tmp_
     assert result.status == 2 and "no folder with a config.json" in result.err
     with pytest.raises(InputError, match="knows 97 tokens"):
         benchmark_methods.serve("practice", None, GPT2Config(vocab_size=97), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, shapes, kind",
+    [
+        ("aten::mm", [[259, 768], [768, 3072]], "large matrix products"),
+        ("aten::mm", [[259, 768], [768, 8]], "thin matrix products (LoRA's A and B)"),
+        ("aten::addmm_", [[259, 768], [259, 8], [8, 768], [], []], "thin matrix products (LoRA's A and B)"),
+        ("aten::addmm", [[768], [259, 768], [768, 768], [], []], "large matrix products"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu", [[]], "attention"),
+        ("aten::gelu_backward", [[]], "GELU"),
+        ("aten::sum", [[]], "everything else"),
+    ],
+)
+def test_operations_are_put_into_classes(name, shapes, kind):
+    assert benchmark_profile.classify_event(name, shapes) == kind
+
+
+def test_operations_of_a_product():
+    shapes = [[768], [5, 768], [768, 3072], [], []]
+    assert benchmark_profile.product_operations("aten::addmm", shapes) == 2 * 5 * 768 * 3072
+
+
+def test_the_profile_sees_every_kind(served, checkpoint):
+    measured = benchmark_profile.measure_profile("lora", served, checkpoint, TINY)
+    assert set(measured["seconds"]) >= {"thin matrix products (LoRA's A and B)", "attention", "GELU", "optimizer"}
+    assert measured["steps"] == benchmark_profile.STEPS and measured["tokens"] > 0
+    text = benchmark_profile.report({"lora": measured})
+    shares = [float(line.split("|")[2].strip(" %")) for line in text.splitlines() if line.endswith("% |")]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
