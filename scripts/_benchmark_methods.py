@@ -69,16 +69,7 @@ def measure_method(
     method: str, served: Served, checkpoint: Path, config: GPT2Config, steps: int | None, rounds: int, folder: Path
 ) -> dict:
     """Raw numbers of a method: its arms, its switches, and the operations that it needs."""
-    job = {
-        "method": method,
-        "model": str(checkpoint),
-        "classes": served.classes,
-        "seed": SEED,
-        "lr": peft.METHODS[method].learning_rate(config.n_embd),
-        "lora": LORA,
-        "batches": str(served.file),
-        "threads": torch.get_num_threads(),
-    }
+    job = job_of(method, served, checkpoint, config)
     epoch = min(steps or served.steps, served.steps)
     arms = {PUBLISHED: math.ceil(epoch / 6), LIBRARY: epoch, OURS: epoch}
     if library_missing():
@@ -100,6 +91,20 @@ def measure_method(
         "switch_texts": {name: SWITCHES[name].text for name in chosen},
         "arms": measure(method, jobs(arms), arms, rounds, folder),
         "switches": measure(f"{method}: switches", jobs(switches), switches, rounds, folder),
+    }
+
+
+def job_of(method: str, served: Served, checkpoint: Path, config: GPT2Config) -> dict:
+    """What every worker is told; which arm it is comes on top."""
+    return {
+        "method": method,
+        "model": str(checkpoint),
+        "classes": served.classes,
+        "seed": SEED,
+        "lr": peft.METHODS[method].learning_rate(config.n_embd),
+        "lora": LORA,
+        "batches": str(served.file),
+        "threads": torch.get_num_threads(),
     }
 
 

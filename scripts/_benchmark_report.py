@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import _benchmark_generation
+import _benchmark_profile
 import _benchmark_scaling
 from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
 from _markdown import counted, plus_minus, table
@@ -42,6 +43,8 @@ def render(results: dict) -> str:
         parts += [targets(summaries, results["shape"])]
         parts += [arms(method, each["arms"], results["methods"][method]) for method, each in summaries.items()]
         parts += [switches(results["methods"], peak), agreement(results["methods"])]
+    if "profiles" in results:
+        parts.append(_benchmark_profile.report(results["profiles"]))
     if "scaling" in results:
         parts.append(_benchmark_scaling.report(results["scaling"]["tables"]))
     if "generation" in results:

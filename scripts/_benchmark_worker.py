@@ -35,7 +35,6 @@ class Arm:
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
-        raise NotImplementedError
 
     def rows(self, batch: Batch) -> int:
         """Positions that go through a block: those of the padded batch, unless the arm does better."""

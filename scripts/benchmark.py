@@ -98,6 +98,10 @@ def sections(
         for method in args.methods:
             measured = measure_method(method, served, checkpoint, config, args.steps, args.rounds, folder)
             yield "methods", {method: measured}
+            if args.profile:
+                from _benchmark_profile import measure_profile
+
+                yield "profiles", {method: measure_profile(method, served, checkpoint, config)}
     if args.scaling:
         from _benchmark_scaling import measure_scaling
 
@@ -143,6 +147,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="N,N,…",
         help=f"also time and memory against the number of messages, practice model (without numbers: {TABLES})",
     )
+    parser.add_argument("--profile", action="store_true", help="also where the time of our steps goes")
     parser.add_argument("--generation", action="store_true", help="also tokens a second of writing")
     parser.add_argument(
         "--out",
