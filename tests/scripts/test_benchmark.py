@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import _benchmark_arms as benchmark_arms  # noqa: E402
+import _benchmark_flops as benchmark_flops  # noqa: E402
 import _benchmark_generation as benchmark_generation  # noqa: E402
 import _benchmark_methods as benchmark_methods  # noqa: E402
 import _benchmark_profile as benchmark_profile  # noqa: E402
 import _benchmark_report as benchmark_report  # noqa: E402
 import _benchmark_rounds as benchmark_rounds  # noqa: E402
 import _benchmark_scaling as benchmark_scaling  # noqa: E402
-from _benchmark_flops import needed  # noqa: E402
 from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, Worker, bounds, measure, summarise  # noqa: E402
 
 TINY = GPT2Config(vocab_size=50257, n_positions=64, n_embd=32, n_layer=2, n_head=2)
@@ -53,6 +53,7 @@ def job_for(method: str, arm: str, checkpoint: Path, served) -> dict:
 def test_every_arm_is_measured_and_reported(command, checkpoint, tmp_path, monkeypatch):
     few = {"simple": benchmark_arms.SWITCHES["simple"]}  # each is a process of its own
     monkeypatch.setattr(benchmark_methods, "SWITCHES", few)
+    monkeypatch.setattr(benchmark_flops, "SIDE", 64)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where our peft would hide the library's
     out = tmp_path / "performance.md"
     options = ["--data", "practice", "--methods", "lora", "--steps", 3, "--rounds", 2, "--out", out]
@@ -149,8 +150,8 @@ def test_needed_operations_by_hand(method, first, later, monkeypatch):
     with torch.device("meta"):
         model = GPT2(GPT2Config(vocab_size=11, n_positions=8, n_embd=4, n_layer=2, n_head=1))
         benchmark_arms.with_method(model, {"seed": 0, "classes": 2, "method": method})
-    assert needed(model, [[1, 2, 3]]) == (first, later)
-    twice = needed(model, [[1, 2, 3], [1, 2, 3]])
+    assert benchmark_flops.needed(model, [[1, 2, 3]]) == (first, later)
+    twice = benchmark_flops.needed(model, [[1, 2, 3], [1, 2, 3]])
     assert twice == (first + later, 2 * later)  # a trunk is needed once for messages that are alike
 
 
