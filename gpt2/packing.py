@@ -22,6 +22,8 @@ three things, none of which changes the class logits beyond rounding.
 On a GPU, where starting a kernel costs more than a few padded rows, batches stay padded, unless a trunk is frozen.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -76,13 +78,25 @@ class FastClassify:
         on_gpu = tokens.device.type != "cpu"
         if pooling not in ("last", "last-position") or (on_gpu and not self.trunk):
             return classify(model, tokens, lengths, pooling)  # these read other rows than the last, or gain nothing
-        rows = lengths if pooling == "last" else torch.full_like(lengths, tokens.size(1))
-        extra = 0 if model.prompt is None else model.virtual_positions() - model.prefix_positions()
-        rows = [n + extra for n in rows.tolist()]
-        x, rows = self.enter(model, tokens, lengths, rows)
+        x, rows = self.enter(model, tokens, lengths, self.rows(model, tokens, lengths, pooling))
         for i, block in enumerate(model.h[self.trunk :], start=self.trunk):
             x = self.run(block, x, rows, last_only=i == len(model.h) - 1)
         return model.lm_head(model.ln_f(x))
+
+    def remember(self, model: GPT2, batches: Iterable[tuple[Tensor, Tensor]], pooling: str = "last") -> None:
+        """Run a frozen trunk over these (tokens, lengths) now, as far as there is room for what it gives: many messages
+        at a time are faster than the few of a training batch."""
+        for tokens, lengths in batches if self.trunk else ():
+            before = len(self.kept)
+            self.enter(model, tokens, lengths, self.rows(model, tokens, lengths, pooling))
+            if len(self.kept) == before:
+                return
+
+    def rows(self, model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str) -> list[int]:
+        """How many rows of each message go through the blocks, a prompt's included."""
+        rows = lengths if pooling == "last" else torch.full_like(lengths, tokens.size(1))
+        extra = 0 if model.prompt is None else model.virtual_positions() - model.prefix_positions()
+        return [n + extra for n in rows.tolist()]
 
     def run(self, block: nn.Module, x: Tensor, rows: list[int], last_only: bool) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():

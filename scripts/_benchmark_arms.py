@@ -9,10 +9,11 @@ import _cli  # noqa: F401 - puts our packages on the path
 import torch
 import torch.nn.functional as F
 from _benchmark_worker import Arm, Batch, read_batches, serve_arm
+from _experiment import TRUNK_BATCH
 from torch import Tensor, nn
 
 import peft
-from data.batching import make_batch
+from data.batching import cut, make_batch
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify
 from gpt2.finetune import Recipe, make_optimizer
@@ -70,6 +71,12 @@ class Ours(Arm):
             self.forward = kind(self.model, checkpointing=self.checkpointing)
             if not self.trunk:
                 self.forward.trunk = 0
+
+    def prepare(self, batches: list[Batch]) -> None:
+        if isinstance(self.forward, FastClassify):
+            messages = sorted((message for batch in batches for message in batch[0]), key=len)
+            pieces = (make_batch(piece, [0] * len(piece))[:2] for piece in cut(messages, TRUNK_BATCH))
+            self.forward.remember(self.model, pieces)
 
     def loss(self, batch: Batch) -> Tensor:
         tokens, lengths, labels = make_batch(*batch)

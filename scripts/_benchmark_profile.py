@@ -52,10 +52,10 @@ def measure_profile(method: str, served: Served, checkpoint: Path, config: GPT2C
 
 
 def classify_event(name: str, shapes: list) -> str:
-    """Matrix products with a side as narrow as LoRA's rank are told from the others."""
+    """Matrix products with a side of at most 8, such as LoRA's rank or a batch's last rows, are a class apart."""
     if name in ("aten::mm", "aten::addmm", "aten::addmm_"):
         sides = [side for shape in matrices(name, shapes) for side in shape]
-        return "thin matrix products (LoRA's A and B)" if min(sides) <= LORA["rank"] else LARGE
+        return "thin matrix products" if min(sides) <= LORA["rank"] else LARGE
     return next((kind for part, kind in NAMES.items() if part in name), "everything else")
 
 
@@ -82,7 +82,8 @@ def report(profiles: dict[str, dict]) -> str:
     rows.append([f"speed of the {LARGE}, GFLOP/s", *(f"{s / 1e9:,.0f}" if s else DASH for s in speeds)])
     steps = next(iter(profiles.values()))["steps"]
     text = (
-        f"Share of the processor's time in each kind of operation, in {steps} steps of ours spread over the epoch, "
-        "by PyTorch's profiler. Where blocks are frozen, these are the steps of later epochs."
+        f"Share of the processor's time in each kind of operation, in {steps} steps of ours spread over the epoch, by "
+        "PyTorch's profiler. Thin products have a side of at most 8: LoRA's rank, or the last rows of a batch. Where "
+        "blocks are frozen, these are the steps of later epochs."
     )
     return f"## Where the time goes\n\n{text}\n\n{table(['operation', *(f'`{m}`' for m in profiles)], rows)}"

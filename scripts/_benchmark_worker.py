@@ -33,6 +33,9 @@ class Arm:
     def start(self) -> None:
         """Begin with nothing kept from earlier steps."""
 
+    def prepare(self, batches: list[Batch]) -> None:
+        """What the arm does before it trains on these; its time counts."""
+
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
 
@@ -85,10 +88,12 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
 
 def run_steps(arm: Arm, batches: list[Batch]) -> dict:
     seconds, losses = [], []
+    start = time.perf_counter()
+    arm.prepare(batches)
     for batch in batches:
-        start = time.perf_counter()
         losses.append(arm.step(batch))
         seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
     return {
         "seconds": seconds,
         "losses": losses,

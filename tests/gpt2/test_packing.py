@@ -138,3 +138,19 @@ def test_checkpointing_changes_memory_but_no_gradient(classifier, tokens):
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
     assert saved[1] < 0.3 * saved[0]
+
+
+def test_a_trunk_that_ran_ahead_is_not_run_again(classifier, tokens):
+    for module in (classifier.wte, classifier.wpe, classifier.h[0]):
+        module.requires_grad_(False)
+    below, forward = rows_seen(classifier.h[0].mlp.fc_in), FastClassify(classifier)
+    forward.remember(classifier, [(tokens[:3], LENGTHS[:3]), (tokens[3:], LENGTHS[3:])])
+    assert below == [13, 6]
+    torch.testing.assert_close(
+        forward(classifier, tokens, LENGTHS), classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5
+    )
+    assert below == [13, 6, 44]  # the last call is the plain path's
+
+    full = FastClassify(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for one message of three tokens
+    full.remember(classifier, [(tokens[:1], LENGTHS[:1]), (tokens[1:2], LENGTHS[1:2]), (tokens[2:], LENGTHS[2:])])
+    assert below[3:] == [3, 9] and len(full.kept) == 1  # and stops where nothing more fits
