@@ -76,7 +76,7 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     out = tmp_path / "run"
     interrupt = (  # Ctrl-C after the first epoch, however fast the machine is
         "import os, signal, _experiment, finetune_spam\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell may have told its background to ignore it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job may be told to ignore it
         "after = _experiment.Experiment.after_epoch\n"
         "def then_interrupt(self, progress):\n"
         "    after(self, progress)\n"
