@@ -124,14 +124,15 @@ class MessageBatches:
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
         """Yield the batches of that epoch, ``len(self)`` of them."""
-        return self._batches(self.order(seed, epoch)[: len(self) * self.batch_size])
+        return self._batches(self.order(seed, epoch)[: len(self) * self.batch_size], self.batch_size)
 
-    def by_length(self) -> Iterator[tuple[list[int], Batch]]:
+    def by_length(self, size: int | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Yield every message once, to evaluate on, with its place in the order given: shortest first, so that a
-        batch holds hardly any padding."""
+        batch of ``size`` messages (default: as to train) holds hardly any padding."""
         order = sorted(range(len(self.token_lists)), key=lambda i: len(self.token_lists[i]))
-        return zip(cut(order, self.batch_size), self._batches(order), strict=True)
+        size = size or self.batch_size
+        return zip(cut(order, size), self._batches(order, size), strict=True)
 
-    def _batches(self, order: Sequence[int]) -> Iterator[Batch]:
-        for chosen in cut(order, self.batch_size):
+    def _batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
+        for chosen in cut(order, size):
             yield make_batch([self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to)

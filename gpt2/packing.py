@@ -22,6 +22,8 @@ three things, none of which changes the class logits beyond rounding.
 On a GPU, where starting a kernel costs more than a few padded rows, batches stay padded, unless a trunk is frozen.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -33,6 +35,13 @@ from gpt2.model import GPT2, Block
 def pack(x: Tensor, lengths: list[int]) -> Tensor:
     """(B, T, C) -> (N, C): the first lengths[b] rows of each message, end to end."""
     return torch.cat([row[:n] for row, n in zip(x, lengths, strict=True)])
+
+
+def embed_packed(model: GPT2, tokens: Tensor, lengths: Tensor, needed: list[int]) -> tuple[Tensor, list[int]]:
+    """The packed embeddings of the first needed[b] tokens of each message, and how many rows that is with a prompt."""
+    x = model.embed(tokens, lengths=lengths)  # (B, T, C), with a prompt (B, P + T + Q, C)
+    rows = [n + x.size(1) - tokens.size(1) for n in needed]
+    return pack(x, rows), rows
 
 
 def packed_block(block: Block, x: Tensor, lengths: list[int], last_only: bool = False) -> Tensor:
@@ -76,39 +85,44 @@ class FastClassify:
         on_gpu = tokens.device.type != "cpu"
         if pooling not in ("last", "last-position") or (on_gpu and not self.trunk):
             return classify(model, tokens, lengths, pooling)  # these read other rows than the last, or gain nothing
-        rows = lengths if pooling == "last" else torch.full_like(lengths, tokens.size(1))
-        extra = 0 if model.prompt is None else model.virtual_positions() - model.prefix_positions()
-        rows = [n + extra for n in rows.tolist()]
-        x, rows = self.enter(model, tokens, lengths, rows)
+        x, rows = self.enter(model, tokens, lengths, pooling)
         for i, block in enumerate(model.h[self.trunk :], start=self.trunk):
             x = self.run(block, x, rows, last_only=i == len(model.h) - 1)
         return model.lm_head(model.ln_f(x))
+
+    def remember(self, model: GPT2, batches: Iterable[tuple[Tensor, Tensor]], pooling: str = "last") -> None:
+        """Run a frozen trunk over these (tokens, lengths) now, as far as there is room for what it gives: many messages
+        at a time are faster than the few of a training batch."""
+        for tokens, lengths in batches if self.trunk else ():
+            before = len(self.kept)
+            self.enter(model, tokens, lengths, pooling)
+            if len(self.kept) == before:
+                return
 
     def run(self, block: nn.Module, x: Tensor, rows: list[int], last_only: bool) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(packed_block, block, x, rows, last_only, use_reentrant=False)
         return packed_block(block, x, rows, last_only)
 
-    def enter(self, model: GPT2, tokens: Tensor, lengths: Tensor, rows: list[int]) -> tuple[Tensor, list[int]]:
+    def enter(self, model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str) -> tuple[Tensor, list[int]]:
         """What enters the first block above the trunk, and how many rows each message has of it."""
+        needed = (lengths if pooling == "last" else torch.full_like(lengths, tokens.size(1))).tolist()
         if self.trunk == 0:
-            return pack(model.embed(tokens, lengths=lengths), rows), rows
-        everything_frozen = self.trunk == len(model.h)  # then only the last row goes on
-        keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), rows, strict=True)]
+            return embed_packed(model, tokens, lengths, needed)
+        keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), needed, strict=True)]
         fresh = {key: i for i, key in enumerate(keys) if key not in self.kept}
-        places = list(fresh.values())
         found = {}
-        if places:
-            sizes = [rows[i] for i in places]
+        if fresh:
+            places = list(fresh.values())
             with torch.no_grad():
-                x = pack(model.embed(tokens[places], lengths=lengths[places]), sizes)
+                x, rows = embed_packed(model, tokens[places], lengths[places], [needed[i] for i in places])
                 for i in range(self.trunk):
-                    x = packed_block(model.h[i], x, sizes, last_only=i == len(model.h) - 1)
-            sizes = [1] * len(places) if everything_frozen else sizes
-            found = dict(zip(fresh, x.split(sizes), strict=True))
-        x = torch.cat([self.kept[key] if key in self.kept else found[key] for key in keys])
+                    x = packed_block(model.h[i], x, rows, last_only=i == len(model.h) - 1)
+            everything_frozen = self.trunk == len(model.h)  # then only the last row goes on
+            found = dict(zip(fresh, x.split(1 if everything_frozen else rows), strict=True))
+        messages = [self.kept[key] if key in self.kept else found[key] for key in keys]
         for key, message in found.items():
             if message.nbytes <= self.room:
                 self.room -= message.nbytes
                 self.kept[key] = message.clone()  # a view would hold the whole batch in memory
-        return x, [1] * len(keys) if everything_frozen else rows
+        return torch.cat(messages), [len(message) for message in messages]

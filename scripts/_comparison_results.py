@@ -112,7 +112,7 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
         "batch_size": config["batch_size"],
         "epochs": metrics["epochs"],
         "best_epoch": int(best.epoch),
-        "seconds_per_epoch": trained.seconds.min(),  # the fastest: whatever else the machine did only adds to it
+        "seconds_per_epoch": metrics["seconds_training"] / metrics["epochs"],
         "peak_memory_mb": metrics["peak_memory_mb"],
         "adapter_bytes": sum(file.stat().st_size for file in (folder / "adapter").iterdir()),
         "merged": anatomy.mergeable,

@@ -1,5 +1,6 @@
 """One fine-tuning run, from prepared parts to a run folder (see gpt2/runs.py for what that holds)."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -8,18 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 import peft
 from data import Dataset
 from data.batching import MessageBatches
 from gpt2.classifier import classify
-from gpt2.devices import peak_memory_mb
+from gpt2.devices import autocast, peak_memory_mb, to_device
 from gpt2.distributed import is_main
 from gpt2.errors import RunError
 from gpt2.files import whole_file, write_json
 from gpt2.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
 from gpt2.model import GPT2
+from gpt2.packing import FastClassify
 from gpt2.runs import STATE_FILE, load_state, read_json, save_state, without_nan, write_confusion, write_history
+
+TRUNK_BATCH = 64  # messages that go through frozen blocks at a time
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Experiment:
             print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
         self.record("running")
         try:
+            self.run_trunk()
             finetune(
                 self.model,
                 self.batches["train"],
@@ -71,6 +77,18 @@ class Experiment:
         except RunError:
             self.record("failed")
             raise
+
+    def run_trunk(self) -> None:
+        """Where the lower blocks are frozen, compute what they make of the training messages once, before training."""
+        if not isinstance(self.forward, FastClassify) or not self.forward.trunk:
+            return
+        start, batches = time.perf_counter(), self.batches["train"].by_length(TRUNK_BATCH)
+        total = math.ceil(len(self.dataset.train) / TRUNK_BATCH)
+        bar = tqdm(batches, desc="frozen blocks", total=total, unit="batch", leave=False, disable=None)
+        with autocast(self.device):
+            inputs = (to_device(batch[:2], self.device) for _, batch in bar)
+            self.forward.remember(self.model, inputs, self.recipe.pooling)
+        self.progress.seconds_training += time.perf_counter() - start
 
     def record(self, status: str, **results) -> dict:
         """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""

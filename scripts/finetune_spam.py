@@ -47,7 +47,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     from data import load_dataset
     from gpt2.classifier import add_classification_head, classify
     from gpt2.devices import describe, fit_threads
-    from gpt2.distributed import agree, is_main, main_first
+    from gpt2.distributed import agree, main_first
     from gpt2.packing import FastClassify
     from gpt2.weights import load_gpt2
 
@@ -96,8 +96,9 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
 
     from gpt2.runs import open_run
 
-    folder = Path(agree(args.out or str(new_folder(args.method))))
-    resuming = agree(open_run(folder, config) if is_main() else None)
+    folder = Path(args.out or agree(str(new_folder(args.method))))
+    with main_first():
+        resuming = open_run(folder, config)
     describe_run(model, dataset, config, cut, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)

@@ -375,6 +375,7 @@ import torch
 from gpt2 import load_gpt2
 
 folder, warm_up, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch.set_num_threads(1)  # another thread would bring a stack of its own, now or later
 load_gpt2(warm_up)(torch.zeros(1, 4, dtype=int))  # threads and lazy imports are there before we count
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:")) * 1024
 mapped = os.path.getsize(folder + "/model.safetensors")  # counted by the system, though these pages are the file's

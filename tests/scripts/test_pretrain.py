@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -81,9 +82,10 @@ def test_it_learns_and_leaves_everything(command, options, tmp_path):
 def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(command, options, tmp_path):
     settings = [*options, "--steps", 30, "--every", 6]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
+    threads = str(torch.get_num_threads())  # other threads sum in another order: not the same bit by bit
     process = subprocess.Popen(
         [sys.executable, ROOT / "scripts" / "pretrain.py", *map(str, settings), "--out", killed],
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads},
         stdout=subprocess.DEVNULL,
     )
     state = killed / "state.safetensors"

@@ -1,0 +1,200 @@
+"""Measure how fast fine-tuning is: ours, beside the recipe as one would first write it and the production library.
+
+    python scripts/benchmark.py --model practice --methods lora --steps 20     # a first look, in a minute
+    python scripts/benchmark.py --out docs/performance.md                      # GPT-2 124M: an hour on two cores
+    python scripts/benchmark.py --methods lora full --scaling --generation --out docs/performance.md
+
+For each method, three arms train on the same messages, with the same rank, each in a process of its own:
+
+  published            the walk-through's recipe, straightforward: all messages padded to the longest, every position
+                       through every layer, plain AdamW
+  transformers + peft  Hugging Face's, at their best common settings: length-grouped batches padded to their longest
+                       message, SDPA attention, fused AdamW (left out where they are not installed)
+  ours                 what finetune_spam.py does by default, on the very same batches as the library
+
+They take turns in rounds, while the others sleep. Then ours is measured again, beside ours with one idea switched off
+at a time: what that idea brings. `published` costs the same at each step, so it runs a sixth of the steps, the switches
+a third, and both are scaled to an epoch. Where blocks are frozen, ours computes them once: all arms then make a second
+pass over the same batches, and five epochs count as the first and four like the second.
+
+Everything runs on the CPU in float32. Speed does not depend on the weights' values, so random ones serve; the losses
+are compared too. Leave the machine alone meanwhile, and mind the memory: all arms of a method are loaded at once, and
+GPT-2 124M takes up to 4 GB an arm.
+"""
+
+import argparse
+import contextlib
+import datetime
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import _cli
+
+from gpt2.config import SIZES
+from gpt2.errors import InputError
+
+METHODS = ("lora", "selective", "head", "full")
+TABLES = "1000,10000,100000"
+
+
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    if sys.platform == "win32":
+        raise InputError("the benchmark reads peak memory as Linux and macOS tell it; run it there (or in WSL)")
+    from _benchmark_report import check_target, render, write
+
+    if args.out:
+        check_target(Path(args.out))  # before the hour, not after it
+    with interruptible(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        checkpoint = model_folder(args.model, args.assets, Path(name))
+
+        import torch
+        from compare_methods import machine
+
+        from gpt2.devices import fit_threads
+        from gpt2.weights import read_config, weight_files
+
+        config = read_config(checkpoint, weight_files(checkpoint))
+        fit_threads(config.n_embd)
+        results = {
+            "command": shlex.join(["python", "scripts/benchmark.py", *argv]),
+            "date": str(datetime.date.today()),
+            "machine": machine() | {"threads": torch.get_num_threads()},
+            "model": args.model,
+            "shape": {"n_layer": config.n_layer, "n_embd": config.n_embd},
+        }
+        for section, part in sections(args, checkpoint, config, Path(name), results):
+            results.setdefault(section, {}).update(part)
+            if args.out:
+                write(Path(args.out), results)  # after each part: interrupted, it leaves what was measured
+    print(render(results))
+    if args.out:
+        print(f"Report in {args.out}", flush=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Asked to end (SIGTERM), do as when interrupted: stop the workers and remove the temporary folder."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def sections(
+    args: argparse.Namespace, checkpoint: Path, config, folder: Path, results: dict
+) -> Iterator[tuple[str, dict]]:
+    """Measure part after part: (section of the results, what is new in it)."""
+    if args.methods:
+        from _benchmark_methods import measure_method, serve
+
+        served = serve(args.data, args.assets, config, folder)
+        results["data"] = served.about
+        for method in args.methods:
+            measured = measure_method(method, served, checkpoint, config, args.steps, args.rounds, folder)
+            yield "methods", {method: measured}
+            if args.profile:
+                from _benchmark_profile import measure_profile
+
+                yield "profiles", {method: measure_profile(method, served, checkpoint, config)}
+    if args.scaling:
+        from _benchmark_scaling import measure_scaling
+
+        yield "scaling", measure_scaling(args.scaling, folder)
+    if args.generation:
+        from _benchmark_generation import measure_generation
+
+        yield "generation", measure_generation(checkpoint)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = _cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        choices=METHODS,
+        default=["lora", "selective", "head"],
+        metavar="NAME",
+        help=f"of {', '.join(METHODS)}; with nothing behind it none (default: lora selective head)",
+    )
+    parser.add_argument(
+        "--model",
+        default="random:gpt2",
+        metavar="NAME|PATH",
+        help="random:SIZE (random weights of a published size, no download), a name such as gpt2 or practice, or a "
+        "folder in the Hugging Face layout (default: %(default)s)",
+    )
+    parser.add_argument("--data", default="sms", metavar="auto|sms|practice|FILE.csv|FILE.tsv")
+    parser.add_argument(
+        "--assets", metavar="FOLDER", help="local folder to look in before any download, as for finetune_spam.py"
+    )
+    parser.add_argument(
+        "--steps", type=_cli.positive_int, metavar="N", help="of an epoch, for ours and the library (default: all)"
+    )
+    parser.add_argument(
+        "--rounds", type=_cli.positive_int, default=4, metavar="N", help="turns of each arm (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scaling",
+        nargs="?",
+        const=TABLES,
+        type=table_sizes,
+        metavar="N,N,…",
+        help=f"also time and memory against the number of messages, practice model (without numbers: {TABLES})",
+    )
+    parser.add_argument("--profile", action="store_true", help="also where the time of our steps goes")
+    parser.add_argument("--generation", action="store_true", help="also tokens a second of writing")
+    parser.add_argument(
+        "--out",
+        metavar="FILE.md",
+        help="write the report there, between two marks if the file exists, and raw numbers to results/ beside it",
+    )
+    args = parser.parse_args(argv)
+    if not (args.methods or args.scaling or args.generation):
+        parser.error("nothing to measure: name --methods, --scaling or --generation")
+    args.methods = list(dict.fromkeys(args.methods))
+    return args
+
+
+def table_sizes(text: str) -> list[int]:
+    """``1000,10000``: two numbers of messages or more, each larger than the one before."""
+    sizes = [_cli.positive_int(number.strip()) for number in text.split(",")]
+    if len(sizes) < 2 or sizes != sorted(set(sizes)) or sizes[0] < 20:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rising list of at least two numbers from 20, such as 50,500"
+        )
+    return sizes
+
+
+def model_folder(model: str, assets: str | None, folder: Path) -> Path:
+    """The folder of a checkpoint in the Hugging Face layout, which both libraries read; ``random:`` ones are made."""
+    kind, _, size = model.partition(":")
+    if kind == "random" and size:
+        if size not in SIZES:
+            raise InputError(f"--model {model}: no such size; choose one of {', '.join(f'random:{s}' for s in SIZES)}")
+        import torch
+
+        from gpt2 import GPT2
+        from gpt2.weights import save_gpt2
+
+        print(f"Making random weights of the size of {size}.", flush=True)
+        torch.manual_seed(123)
+        save_gpt2(GPT2(SIZES[size]), folder / "model")
+        return folder / "model"
+    from gpt2.hub import find_checkpoint
+
+    path = find_checkpoint(model, assets).path
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"--model {model}: {path} is no folder with a config.json, which transformers needs to load it"
+        )
+    return path
+
+
+if __name__ == "__main__":
+    _cli.run(main)
