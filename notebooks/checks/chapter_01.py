@@ -5,9 +5,9 @@ from collections import Counter
 from itertools import pairwise
 
 import regex
-from course import Wrong, exercise
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from course import Wrong, exercise
 from gpt2 import get_tokenizer
 
 TEXTS = [

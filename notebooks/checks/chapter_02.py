@@ -3,8 +3,8 @@
 import math
 
 import torch
-from course import Wrong, exercise
 
+from course import Wrong, exercise
 from gpt2.model import plain_attention
 
 

@@ -2,8 +2,8 @@
 
 import torch
 import torch.nn.functional as F
-from course import Wrong, exercise
 
+from course import Wrong, exercise
 from gpt2 import GPT2, SIZES, GPT2Config
 
 

@@ -1,8 +1,8 @@
 """Checks of chapter 04: taking c_attn apart, top-p, the likelihood of a text, beam search."""
 
 import torch
-from course import Wrong, exercise
 
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config, generate
 
 

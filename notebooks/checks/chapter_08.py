@@ -3,8 +3,8 @@
 import random
 
 import torch
-from course import Wrong, exercise
 
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head
 

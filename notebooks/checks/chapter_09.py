@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from course import Wrong, exercise
 from torch import Tensor, nn
 
+from course import Wrong, exercise
 from peft.lora import LinearWithLoRA
 
 

@@ -4,10 +4,10 @@ import math
 import random
 
 import torch
-from course import Wrong, exercise
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from course import Wrong, exercise
 from peft.dora import LinearWithDoRA
 from peft.lora import LoRALayer
 

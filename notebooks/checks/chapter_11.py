@@ -4,10 +4,10 @@ import copy
 import math
 
 import torch
-from course import Wrong, exercise
 from torch import nn
 
 import peft
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from peft.adapters import SerialAdapter
 

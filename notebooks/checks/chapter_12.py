@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from course import Wrong, exercise
 
 import peft
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.model import plain_attention
 from peft.prompt import SoftPrompt

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from course import Wrong, exercise
 from torch import nn
 
 import peft
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 
 

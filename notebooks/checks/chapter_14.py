@@ -1,9 +1,9 @@
 """Chapter 14, four bits."""
 
 import torch
-from course import Wrong, exercise
 from torch import nn
 
+from course import Wrong, exercise
 from peft.quantization import QuantizedLinear, QuantizedTensor, normal_float_levels
 
 

@@ -4,6 +4,7 @@ import functools
 import math
 
 import numpy as np
+
 from course import Wrong, exercise
 
 

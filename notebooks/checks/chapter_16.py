@@ -3,11 +3,11 @@
 import tempfile
 
 import torch
-from course import Wrong, exercise
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import peft
+from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head
 from peft.lora import LinearWithLoRA, LoRALayer

@@ -6,9 +6,10 @@ import sys
 import warnings
 from pathlib import Path
 
-import course
 import pytest
 import torch
+
+import course
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
