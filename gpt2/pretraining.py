@@ -45,7 +45,7 @@ class Recipe:
     sampled: int = 0  # draws of the sampled softmax; 0: the full softmax throughout
     full_share: float = 0.15  # of the steps, the last ones, have the full softmax all the same
     every: int = 100  # steps to the next evaluation
-    evaluation_windows: int = 256  # of the held-out text, while training; all of them at the end
+    evaluation_windows: int = 256  # of the held-out text, while training, always the same; after it, all
     precision: str = "float32"  # of matrix products, or bfloat16; weights and optimizer stay in float32
     seed: int = 123
 
@@ -114,8 +114,9 @@ def pretrain(
     progress: Progress,
     compiled: bool = False,
     after_evaluation: Callable[[Progress], None] = lambda progress: None,
-) -> None:
-    """Train ``model``, on the device where it is, from ``progress.step`` to ``recipe.steps``.
+) -> float:
+    """Train ``model``, on the device where it is, from ``progress.step`` to ``recipe.steps``; then its loss on all of
+    the held-out text, in nats per token.
 
     windows, held_out    the text to train on, and the token numbers (n,) to measure on; ``bytes_per_token`` is that of
                          the latter, for bits per byte
@@ -130,7 +131,7 @@ def pretrain(
     tokens_per_step = recipe.batch_size * recipe.accumulate * windows.context
 
     def measure(train_loss: float, speed: float) -> None:
-        loss = evaluate(model, held_out, recipe, None if progress.step == recipe.steps else recipe.evaluation_windows)
+        loss = evaluate(model, held_out, recipe, recipe.evaluation_windows)
         row = {"step": progress.step, "tokens": progress.step * tokens_per_step, "train_loss": train_loss}
         row |= {"held_out_loss": loss, "bits_per_byte": loss / math.log(2) / bytes_per_token}
         row |= {"lr": recipe.lr_at(progress.step), "tokens_per_second": speed}
@@ -162,6 +163,7 @@ def pretrain(
             measure(train_loss, speed)
             losses, start = [], time.perf_counter()
     bar.close()
+    return evaluate(model, held_out, recipe)
 
 
 def take_step(

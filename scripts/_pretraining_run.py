@@ -88,11 +88,11 @@ class PretrainingRun:
         with whole_file(self.folder / "curves.png") as temporary:
             plot_loss(history, self.recipe, self.corpus.bytes_per_token(), temporary)
 
-    def record(self, status: str, progress: Progress) -> None:
-        """metrics.json: where the run stands, and what it cost so far."""
+    def record(self, status: str, progress: Progress, **final: float) -> None:
+        """metrics.json: where the run stands, and what it cost so far; ``final`` is what only a finished run knows."""
         wanted = ("step", "tokens", "train_loss", "held_out_loss", "bits_per_byte", "tokens_per_second")
         last = progress.history[-1] if progress.history else {}
-        metrics = {key: last.get(key) for key in wanted}
+        metrics = {key: last.get(key) for key in wanted} | final
         metrics |= {"seconds_training": progress.seconds_training, "processes": world_size(), "status": status}
         write_json(self.folder / "metrics.json", without_nan(metrics))
 
@@ -105,11 +105,14 @@ class PretrainingRun:
                 f"Interrupted. The same command with --out {self.folder} goes on after step {saved:,}.", file=sys.stderr
             )
 
-    def finish(self, progress: Progress) -> None:
-        """Save the model, in half precision as such files mostly are, and drop the checkpoint."""
+    def finish(self, progress: Progress, final: float) -> None:
+        """Save the model, in half precision as such files mostly are, and drop the checkpoint. ``final`` is its loss
+        on all of the held-out text."""
         save_gpt2(self.model, self.folder / "model", torch.float16)
-        self.record("finished", progress)
+        bits = final / math.log(2) / self.corpus.bytes_per_token()
+        self.record("finished", progress, held_out_loss=final, bits_per_byte=bits)
         (self.folder / STATE_FILE).unlink(missing_ok=True)
+        print(f"On all of the held-out text: loss {final:.3f}, {bits:.3f} bits per byte")
         print(f'Done. Try: python scripts/generate.py --model {self.folder / "model"} "Once upon a time"')
 
 
@@ -119,7 +122,8 @@ def plot_loss(history: pd.DataFrame, recipe: Recipe, bytes_per_token: float, fil
     axes = figure.subplots()
     unit, name = (1e6, "millions of ") if history.tokens.max() >= 1e6 else (1, "")
     read = history.tokens / unit
-    axes.plot(read, history.train_loss, "--", color=ORANGE, label="training, mean since the point before")
+    kind = " (sampled softmax)" if recipe.sampled_steps else ""
+    axes.plot(read, history.train_loss, "--", color=ORANGE, label=f"training{kind}, mean since the point before")
     axes.plot(read, history.held_out_loss, "o-", markersize=3.5, color=BLUE, label="held out, full softmax")
     if 0 < recipe.sampled_steps < recipe.steps:
         place = recipe.sampled_steps / recipe.steps

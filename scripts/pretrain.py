@@ -142,7 +142,7 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
         if resuming:
             print(f"Resuming after step {progress.step:,}.", flush=True)
     try:
-        pretrain(
+        final = pretrain(
             model,
             windows,
             corpus.held_out,
@@ -158,7 +158,7 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
             run.stopped("failed" if isinstance(error, RunError) else "interrupted", progress)
         raise
     if run:
-        run.finish(progress)
+        run.finish(progress, final)
 
 
 def make_recipe(args: argparse.Namespace, device):

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
+from gpt2 import save_gpt2
 
 SHAPES = {  # heads, width, depth, vocabulary and context all differ
     "one-head": {"vocab_size": 61, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 1},
@@ -47,3 +50,23 @@ def draw_tokens():
         return torch.randint(model.config.vocab_size, (batch, time), generator=generator)
 
     return draw
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_model):
+    """A checkpoint of ``tiny_model`` in the Hugging Face layout."""
+    save_gpt2(tiny_model, tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def edit():
+    """Function (folder, change): lets ``change`` alter the dictionary of tensors in a checkpoint."""
+
+    def edit(folder, change):
+        file = folder / "model.safetensors"
+        tensors = load_file(file)
+        change(tensors)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+
+    return edit

@@ -45,6 +45,15 @@ def run(recipe: Recipe, model=None, optimizer=None, progress=None, **options) ->
     return model, progress
 
 
+def test_every_evaluation_along_the_way_is_of_the_same_windows_and_the_last_of_all():
+    recipe, model = Recipe(steps=2, batch_size=2, accumulate=1, every=1, evaluation_windows=3), new_model()
+    windows, held_out = Windows(toy_text(500, seed=1), 16, recipe.seed), toy_text(2_000, seed=2)
+    progress = Progress()
+    final = pretrain(model, windows, held_out, 4.0, recipe, make_optimizer(model, recipe), progress)
+    assert progress.history[-1]["held_out_loss"] == evaluate(model, held_out, recipe, limit=3)
+    assert final == evaluate(model, held_out, recipe) != progress.history[-1]["held_out_loss"]
+
+
 def unigram_entropy(tokens: np.ndarray) -> float:
     p = np.bincount(tokens) / len(tokens)
     return -(p[p > 0] * np.log(p[p > 0])).sum()

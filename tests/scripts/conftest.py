@@ -3,8 +3,8 @@
 import importlib
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,18 +12,33 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
+@dataclass
+class Result:
+    """What a command left: its exit status, standard output and standard error."""
+
+    status: int
+    out: str
+    err: str
+
+    def one_line(self, status: int) -> str:
+        """The single line of an error, with this exit status."""
+        assert self.status == status, self
+        assert self.err.count("\n") == 1 and self.err.startswith("error: ") and "Traceback" not in self.err
+        return self.err
+
+
 @pytest.fixture
 def command(monkeypatch, capsys) -> Callable:
-    """command("classify", "runs/x", "text") -> status, out, err; the network is off."""
+    """command("classify", "runs/x", "text") -> Result; the network is off."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
-    def call(script: str, *arguments: object) -> SimpleNamespace:
+    def call(script: str, *arguments: object) -> Result:
         cli, module = importlib.import_module("_cli"), importlib.import_module(script)
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.run(module.main)
-        return SimpleNamespace(status=ended.value.code, **capsys.readouterr()._asdict())
+        return Result(ended.value.code, *capsys.readouterr())
 
     return call
 

@@ -1,7 +1,6 @@
-"""The comparison: runs that are shared, resumed and survive a failure; statistics, memory, families and the report."""
+"""The comparison: runs that are shared, resumed and survive a failure; forgetting; the report and its pictures."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -16,9 +15,8 @@ import torch
 import torch.nn.functional as F
 
 import peft
-from gpt2 import GPT2, GPT2Config, load_gpt2
-from gpt2.classifier import add_classification_head, classify
-from gpt2.config import SIZES
+from gpt2 import load_gpt2
+from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +24,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import _comparison_plots as plots  # noqa: E402
 import _forgetting as forgetting  # noqa: E402
-import _memory as memory  # noqa: E402
-import _significance as significance  # noqa: E402
-from _comparison_results import correctness  # noqa: E402
 from _comparison_runs import Run, main_runs, sweep_runs, without_folders  # noqa: E402
-from _taxonomy import MESSAGE_TOKENS, dissect  # noqa: E402
 
 
 @pytest.fixture
@@ -156,136 +150,6 @@ def test_commands_are_shown_without_this_machines_folders():
     inside = (ROOT / "docs" / "results").as_posix()
     command = f"python scripts/compare_methods.py --assets /secret/assets --out {inside} --data /home/me/mine.csv"
     assert without_folders(command) == "python scripts/compare_methods.py --out docs/results --data mine.csv"
-
-
-# --- statistics
-
-
-@pytest.mark.parametrize(
-    "only_a, only_b, p",
-    [(0, 0, 1.0), (5, 5, 1.0), (1, 9, 22 / 1024), (9, 1, 22 / 1024), (0, 6, 2 / 64), (3, 4, 1.0)],
-)
-def test_mcnemar_by_hand(only_a, only_b, p):
-    assert significance.mcnemar(only_a, only_b) == pytest.approx(p)
-
-
-def test_holm_by_hand():
-    assert significance.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert significance.holm([0.6, 0.5]) == [1.0, 1.0]
-    assert significance.holm([]) == []
-
-
-def frame(**columns: list[float]) -> pd.DataFrame:
-    """Answers to messages 0, 1, … of one seed."""
-    n = len(next(iter(columns.values())))
-    index = pd.MultiIndex.from_tuples([(123, i, f"text {i}") for i in range(n)], names=["seed", "position", "text"])
-    return pd.DataFrame(columns, index=index)
-
-
-def test_pairs_are_compared_message_by_message():
-    good, bad = [1.0] * 10 + [1.0] * 10, [0.0] * 10 + [1.0] * 10
-    table = significance.compare_all(frame(bad=bad, good=good, twin=good))
-    row = significance.pair(table, "bad", "good")
-    assert (row.a, row.b, row.n, row.difference, row.a_only, row.b_only) == ("good", "bad", 20, 0.5, 10, 0)
-    assert row.p == pytest.approx(2 / 1024) and row.p_holm == pytest.approx(6 / 1024) and row.differs
-    assert 0.2 < row.low < 0.5 < row.high < 0.8
-    twins = significance.pair(table, "good", "twin")
-    assert (twins.difference, twins.p, twins.low, twins.high) == (0, 1, 0, 0) and not twins.differs
-
-
-def test_a_method_with_fewer_seeds_is_compared_on_what_both_answered():
-    table = significance.compare_all(frame(a=[1.0, 1.0, 0.0, 1.0], b=[0.0, 1.0, math.nan, math.nan]))
-    assert (table.n[0], table.difference[0], table.a_only[0]) == (2, 0.5, 1)
-
-
-def test_the_bootstrap_interval_is_that_of_a_mean():
-    differences = np.random.default_rng(1).integers(-1, 2, size=(400, 1)).astype(float)
-    low, high = significance.bootstrap(differences, np.ones_like(differences), draws=4000)
-    error = differences.std() / math.sqrt(400)
-    assert low[0] == pytest.approx(differences.mean() - 1.96 * error, abs=0.15 * error)
-    assert high[0] == pytest.approx(differences.mean() + 1.96 * error, abs=0.15 * error)
-
-
-def test_standard_error_of_300_messages():
-    assert significance.standard_error(0.955, 300) == pytest.approx(0.012, abs=2e-4)
-
-
-def test_runs_on_other_messages_are_refused():
-    one = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"], "predicted": ["x", "x"]})
-    good = correctness(iter([("lora", 123, one), ("head", 123, one)]))
-    assert good.lora.tolist() == [1.0, 0.0]
-    with pytest.raises(InputError, match="other messages"):
-        correctness(iter([("lora", 123, one), ("head", 123, one.assign(text=["a", "c"]))]))
-
-
-# --- memory and taxonomy
-
-
-@pytest.mark.parametrize("method", memory.METHODS)
-def test_activations_are_what_autograd_keeps(method):
-    B, T = 3, 16
-
-    def kept(layers: int) -> int:
-        torch.manual_seed(0)
-        model = GPT2(GPT2Config(vocab_size=97, n_positions=64, n_embd=64, n_layer=layers, n_head=4))
-        peft.apply(add_classification_head(model), method).train()
-        own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-        tensors: dict[int, torch.Tensor] = {}
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            tensors[tensor.untyped_storage().data_ptr()] = tensor
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = classify(model, torch.randint(97, (B, T)), torch.full((B,), T))
-            F.cross_entropy(logits, torch.zeros(B, dtype=torch.long))
-        return sum(t.untyped_storage().nbytes() for key, t in tensors.items() if key not in own)
-
-    config = GPT2Config(vocab_size=97, n_positions=64, n_embd=64, n_layer=1, n_head=4)
-    rank = 0 if method == "full" else 8
-    a_block = memory.activations(config, rank) - (config.n_embd + 2)
-    assert kept(3) - kept(2) == 4 * B * T * a_block
-
-
-def test_full_fine_tuning_takes_sixteen_bytes_a_parameter():
-    full, lora, qlora = (memory.budget(SIZES["gpt2"], method, tokens=1000) for method in memory.METHODS)
-    assert full.weights + full.gradients + full.optimiser == 16 * 124_441_346
-    assert (lora.gradients, lora.optimiser) == (4 * 1_333_264, 8 * 1_333_264) == (qlora.gradients, qlora.optimiser)
-    blocks = 12 * 12 * 768**2  # weights of linear layers
-    assert lora.weights - qlora.weights == pytest.approx(blocks * (4 - 4.127 / 8), rel=1e-3)
-    assert lora.activations == qlora.activations > full.activations  # LoRA saves none
-    assert full.total == full.weights + full.gradients + full.optimiser + full.activations
-
-
-def test_families_follow_from_the_code():
-    tiny = GPT2Config(vocab_size=61, n_positions=48, n_embd=24, n_layer=2, n_head=3)
-    found = {method: dissect(tiny, method) for method in peft.METHODS}
-    families = {
-        "selective": {"full", "head", "selective", "bitfit", "layernorm"},
-        "reparametrised": {"lora", "rslora", "dora", "dylora", "minlora", "qlora", "ia3"},
-        "additive": {"adapter", "adapter-pfeiffer", "adapter-parallel", "prompt", "p-tuning", "prefix", "p-tuning-v2"},
-        "hybrid": {"mam"},
-    }
-    for family, members in families.items():
-        assert {method for method, anatomy in found.items() if anatomy.family == family} == members
-    for method, anatomy in found.items():
-        assert (anatomy.head == "frozen + LoRA") == peft.METHODS[method].lora_head
-        assert anatomy.mergeable != "yes" or anatomy.extra_flops_merged == 0
-        assert anatomy.family != "selective" or anatomy.extra_flops == 0
-    assert found["qlora"].mergeable == "no" and found["full"].trains == "everything" and found["head"].trains == "head"
-    assert found["lora"].trains == "13 × LinearWithLoRA" and found["bitfit"].trains == (
-        "12 × Linear bias, 5 × LayerNorm bias, head"
-    )
-    assert found["prefix"].stored_bytes == found["p-tuning-v2"].stored_bytes  # the network is dropped
-
-
-def test_extra_operations_by_formula():
-    config = GPT2Config(vocab_size=61, n_positions=64, n_embd=24, n_layer=2, n_head=3)
-    C, L, head = 24, 2, 2 * 8 * (24 + 2) / MESSAGE_TOKENS  # the head reads one token of the message
-    assert dissect(config, "lora").extra_flops == pytest.approx(L * 2 * 8 * (4 * 2 * C + 2 * 5 * C) + head)
-    assert dissect(config, "adapter", {"bottleneck": 5}).extra_flops == L * 2 * (2 * 2 * C * 5)
-    p = dissect(config, "p-tuning-v2", {"virtual_tokens": 6})
-    assert p.extra_flops == L * 2 * 2 * C * 6  # every token looks at six keys and values more
 
 
 # --- forgetting

@@ -25,13 +25,6 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def one_line(result, status: int) -> str:
-    """The single line of an error, with this exit status."""
-    assert result.status == status, result
-    assert result.err.count("\n") == 1 and result.err.startswith("error: ") and "Traceback" not in result.err
-    return result.err
-
-
 @pytest.mark.parametrize("method", peft.METHODS)
 def test_every_method_runs_and_its_result_classifies(method, command, table, columns, tmp_path):
     out = tmp_path / "run"
@@ -92,10 +85,10 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     )
     assert done.returncode == 130 and "goes on after epoch" in done.stderr and "Traceback" not in done.stderr
     assert metrics_of(out)["status"] == "interrupted"
-    assert "no adapter yet" in one_line(command("classify", out, "hello"), 2)
+    assert "no adapter yet" in command("classify", out, "hello").one_line(2)
 
     changed = command("finetune_spam", *arguments, "--lr", 1e-4, "--out", out)
-    assert "another lr" in one_line(changed, 2)
+    assert "another lr" in changed.one_line(2)
     resumed = command("finetune_spam", *arguments, "--out", out)
     assert resumed.status == 0 and "Resuming" in resumed.out
     command("finetune_spam", *arguments, "--out", tmp_path / "whole")
@@ -166,7 +159,7 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
 def test_bad_input_gets_one_clear_line(arguments, status, said, command, table, columns, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
     defaults = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
-    assert said in one_line(command("finetune_spam", *defaults, *arguments), status)
+    assert said in command("finetune_spam", *defaults, *arguments).one_line(status)
 
 
 def test_a_diverged_run_says_failed(command, table, columns, tmp_path):
@@ -177,14 +170,14 @@ def test_a_diverged_run_says_failed(command, table, columns, tmp_path):
 def test_an_out_that_cannot_be_written(command, table, columns, tmp_path):
     (tmp_path / "file").write_text("in the way")
     result = command("finetune_spam", "--data", table, *columns, "--out", tmp_path / "file" / "run")
-    assert "cannot write" in one_line(result, 2)
+    assert "cannot write" in result.one_line(2)
 
 
 def test_a_finished_run_is_not_overwritten(command, table, columns, tmp_path):
     arguments = ["finetune_spam", "--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "r"]
     assert command(*arguments).status == 0
     before = (tmp_path / "r" / "metrics.json").read_bytes()
-    assert "holds a finished run" in one_line(command(*arguments), 2)
+    assert "holds a finished run" in command(*arguments).one_line(2)
     assert (tmp_path / "r" / "metrics.json").read_bytes() == before
 
 
@@ -199,13 +192,13 @@ def test_bad_checkpoints_are_named(command, table, columns, tmp_path):
         ({name: tensors[name][:-1].clone()}, "shape"),
     ):
         save_file(tensors | change, folder / "model.safetensors")
-        line = one_line(command("finetune_spam", "--model", folder, "--data", table, *columns), 2)
+        line = command("finetune_spam", "--model", folder, "--data", table, *columns).one_line(2)
         assert said in line and name in line
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "not a whole safetensors file" in one_line(
-        command("finetune_spam", "--model", folder, "--data", table, *columns), 2
-    )
+    assert "not a whole safetensors file" in command(
+        "finetune_spam", "--model", folder, "--data", table, *columns
+    ).one_line(2)
 
 
 def test_help_teaches(command):

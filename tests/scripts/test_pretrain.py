@@ -45,12 +45,6 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def one_line(result, status: int) -> str:
-    assert result.status == status, result
-    assert result.err.count("\n") == 1 and result.err.startswith("error: ") and "Traceback" not in result.err
-    return result.err
-
-
 def test_it_learns_and_leaves_everything(command, options, tmp_path):
     out = tmp_path / "run"
     result = command("pretrain", *options, "--steps", 150, "--every", 50, "--prompt", "Ann", "--out", out)
@@ -71,7 +65,7 @@ def test_it_learns_and_leaves_everything(command, options, tmp_path):
     assert "bits per byte" in result.out and "minutes left" in result.out
 
     again = command("pretrain", *options, "--steps", 150, "--every", 50, "--out", out)
-    assert "holds a finished run" in one_line(again, 2)
+    assert "holds a finished run" in again.one_line(2)
 
     longer = ["--texts", tmp_path / "texts", "--cache", tmp_path / "cache", "--steps", 2, "--from", out / "model"]
     result = command("pretrain", *longer, "--device", "cpu", "--out", tmp_path / "longer")
@@ -99,7 +93,7 @@ def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(command, options, 
     assert metrics_of(killed)["status"] == "running"
 
     other = command("pretrain", *settings, "--out", killed, "--seed", 7)
-    assert "interrupted run with another seed" in one_line(other, 2)
+    assert "interrupted run with another seed" in other.one_line(2)
     resumed = command("pretrain", *settings, "--out", killed)
     assert resumed.status == 0 and "Resuming after step" in resumed.out
     assert command("pretrain", *settings, "--out", whole).status == 0
@@ -133,16 +127,16 @@ def test_help_explains_every_option(command):
     ],
 )
 def test_bad_input_gets_one_line(wrong, message, command, options, tmp_path):
-    assert message in one_line(command("pretrain", *options, *wrong, "--out", tmp_path / "run"), 2)
+    assert message in command("pretrain", *options, *wrong, "--out", tmp_path / "run").one_line(2)
     assert not (tmp_path / "run").exists()  # so the corrected command may use the same folder
 
 
 def test_no_text_at_all(command, monkeypatch):
     monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
-    assert "--texts" in one_line(command("pretrain", "--steps", 5), 2)
+    assert "--texts" in command("pretrain", "--steps", 5).one_line(2)
 
 
 def test_divergence_is_a_failed_run(command, options, tmp_path):
     result = command("pretrain", *options, "--steps", 20, "--lr", "1e30", "--out", tmp_path / "run")
-    assert "diverged" in one_line(result, 1)
+    assert "diverged" in result.one_line(1)
     assert metrics_of(tmp_path / "run")["status"] == "failed"
