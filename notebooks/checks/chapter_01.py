@@ -37,8 +37,9 @@ def check_pieces(pieces):
             raise Wrong(f"a list of tokens is expected, not {type(found).__name__}")
         if any(isinstance(piece, str) for piece in found):
             raise Wrong("the tokens are text; bytes are asked for, because a token need not be whole characters")
-        if not all(isinstance(piece, bytes) for piece in found):
-            raise Wrong(f"each token should be bytes; there is a {type(found[0]).__name__} among them")
+        strange = [type(piece).__name__ for piece in found if not isinstance(piece, bytes)]
+        if strange:
+            raise Wrong(f"each token should be bytes; there is a {strange[0]} among them")
         if b"".join(found) != text.encode("utf-8"):
             if "�".encode() in b"".join(found):
                 raise Wrong(f"{text!r}: a token that is only a part of a character was decoded to text on the way")
@@ -84,6 +85,8 @@ def check_unmerge(unmerge):
             raise Wrong(f"a string is expected, not {type(found).__name__}")
         if "�" in found and not expected.isascii():
             raise Wrong(f"{what}: a replacement sign appears; when must bytes be turned into text?")
+        if found != expected and found == "".join(c for c in expected if c.isascii()):
+            raise Wrong(f"{what}: {found!r}; characters of several bytes are lost; when must bytes become text?")
         if found != expected:
             raise Wrong(f"{what}: {found!r} instead of {expected!r}; is every symbol taken apart down to bytes?")
 

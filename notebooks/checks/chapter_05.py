@@ -18,9 +18,10 @@ def need_tensor(answer: object, shape: tuple[int, ...]) -> None:
 def check_wilson(wilson) -> None:
     for right, n in ((150, 300), (7, 9), (20, 20), (0, 12)):
         answer = wilson(right, n)
-        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
-            raise Wrong("return two numbers: low, high")
-        low, high = map(float, answer)
+        try:
+            low, high = map(float, answer)
+        except (TypeError, ValueError):
+            raise Wrong("return two numbers: low, high") from None
         p, z = right / n, 1.96
         spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         wanted = [(p + z * z / (2 * n) + sign * spread) / (1 + z * z / n) for sign in (-1, 1)]
@@ -59,6 +60,8 @@ def check_label_log_likelihood(label_log_likelihood) -> None:
             raise Wrong("that is the mean per token; the formula has a sum")
         if torch.allclose(answer, wanted.exp(), atol=1e-6):
             raise Wrong("that is the likelihood itself; its logarithm is asked for")
+        if torch.allclose(answer, -wanted, atol=1e-4):
+            raise Wrong("the size is right and the sign is not: the logarithm of a probability is never above 0")
         if not torch.allclose(answer, wanted, atol=1e-4):
             raise Wrong(f"got {answer.item():.3f}, expected {wanted.item():.3f} (label of {n} of {T} tokens)")
 
@@ -86,6 +89,8 @@ def check_build_prompt(build_prompt) -> None:
         != "Message: one two\nLabel: ham\n\nMessage: three four\nLabel:"
     ):
         raise Wrong("a line break inside a message, or inside the text, must become a space")
+    if build_prompt([("a  b", "ham")], " c") != "Message: a  b\nLabel: ham\n\nMessage:  c\nLabel:":
+        raise Wrong("nothing but line breaks may change in a message: other spaces stay as they are")
 
 
 @exercise("05.4")

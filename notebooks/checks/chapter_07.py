@@ -25,8 +25,8 @@ def check_metrics(metrics) -> None:
     near = {name: abs(float(answer[name]) - wanted[name]) < 1e-9 for name in names}
     if not near["precision"] and abs(float(answer["precision"]) - wanted["recall"]) < 1e-9:
         raise Wrong("precision and recall are exchanged: which one divides by what was called spam?")
-    if all(near[name] for name in names[:3]) and not near["f1"]:
-        raise Wrong("f1 is not their arithmetic mean; look at its formula again")
+    if abs(float(answer["f1"]) - (wanted["precision"] + wanted["recall"]) / 2) < 1e-9:
+        raise Wrong("f1 is not the arithmetic mean of precision and recall; look at its formula again")
     for name in names:
         if not near[name]:
             raise Wrong(f"{name} is {float(answer[name]):.4f} on a random example, expected {wanted[name]:.4f}")
@@ -75,7 +75,10 @@ def check_split_groups(split_groups) -> None:
     parts = split_groups(list(texts), 0.2, 1)
     if not isinstance(parts, (tuple, list)) or len(parts) != 2:
         raise Wrong("return two lists of indices: train, test")
-    train, test = ([int(i) for i in part] for part in parts)
+    try:
+        train, test = ([int(i) for i in part] for part in parts)
+    except (TypeError, ValueError):
+        raise Wrong("each list holds indices: places in texts, not the texts themselves") from None
     if set(train) & set(test):
         raise Wrong("some indices are in both lists")
     if not set(train) | set(test) <= set(range(len(texts))):
@@ -88,8 +91,13 @@ def check_split_groups(split_groups) -> None:
     if len(train) + len(test) > len(texts):
         raise Wrong("some index occurs twice in a list")
     share = len({texts[i] for i in test}) / len(set(texts))
+    if abs(share - 0.8) < 0.03:
+        raise Wrong("asked for 20 % of the different texts in test, got 80 %: have train and test changed places?")
     if abs(share - 0.2) > 0.03:
         raise Wrong(f"asked for 20 % of the different texts in test, got {share:.0%}")
+    share = len({texts[int(i)] for i in split_groups(list(texts), 0.6, 1)[1]}) / len(set(texts))
+    if abs(share - 0.6) > 0.03:
+        raise Wrong(f"right for a share of 20 %, but asked for 60 % it gives {share:.0%}")
     again = split_groups(list(texts), 0.2, 1)
     if [sorted(part) for part in again] != [sorted(train), sorted(test)]:
         raise Wrong("the same seed gave another split: what is random here besides your seed?")
@@ -119,9 +127,9 @@ def check_mcnemar(mcnemar) -> None:
             if abs(other - p) > 1e-12:
                 raise Wrong("messages that both have right change your p: only disagreements may enter")
             raise Wrong(f"{k} only A right, {only_b} only B right: got p = {p:.4f}, expected {wanted:.4f}")
-    if float(mcnemar(*example(6, 6, 50, 5))) != 1.0:
+    if abs(float(mcnemar(*example(6, 6, 50, 5))) - 1) > 1e-9:
         raise Wrong("six against six must give p = 1: a probability is never above 1")
-    if float(mcnemar(*example(0, 0, 50, 5))) != 1.0:
+    if abs(float(mcnemar(*example(0, 0, 50, 5))) - 1) > 1e-9:
         raise Wrong("two classifiers that never disagree must give p = 1")
 
 

@@ -1,5 +1,6 @@
 """Looks at the answers to the exercises of chapter 08, selective fine-tuning."""
 
+import math
 import random
 
 import torch
@@ -44,7 +45,7 @@ def count(trained_parameters):
 
 @exercise("08.2")
 def train_only(function):
-    cases = (["ln_f", "lm_head"], ["h.1", "lm_head"], ["h.1.attn"], ["h.11.mlp.fc_in", "wpe"])
+    cases = (["ln_f", "lm_head"], ["h.1", "lm_head"], ["h.1.attn"], ["h.11.mlp.fc_in", "wpe"], ["h.2.attn", "h.2"])
     for parts in cases:
         model = small_classifier()
         model.h[3].requires_grad_(False)  # the flags were in some state before
@@ -127,7 +128,7 @@ def parameter_groups(function):
             if abs(rates[parameter] - lr * decay**exponent) > 1e-9:
                 if part == "h.0" and abs(rates[parameter] - lr * decay) < 1e-9:
                     raise Wrong("block 0 has the step size of the last block: count from the head downwards")
-                power = torch.log(torch.tensor(rates[parameter] / lr)) / torch.log(torch.tensor(decay))
+                power = math.log(rates[parameter] / lr, decay) + 0.0 if rates[parameter] > 0 else math.inf
                 raise Wrong(f"{part} of {blocks} blocks has lr * decay**{power:.3g}; look at its exponent")
     torch.optim.AdamW(groups)
 

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course import Wrong, exercise
 from peft.lora import LinearWithLoRA
@@ -20,6 +21,21 @@ def tensor_of_shape(value: object, shape: tuple, what: str) -> Tensor:
     if tuple(value.shape) != tuple(shape):
         raise Wrong(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
     return value.detach()
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the shape of every tensor that is computed; views of the given ones, such as W.T, do not count."""
+
+    def __init__(self, *given: Tensor):
+        super().__init__()
+        self.given, self.computed = {tensor.untyped_storage().data_ptr() for tensor in given}, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.given:
+                self.computed.add(tuple(tensor.shape))
+        return result
 
 
 @exercise("09.1")
@@ -77,8 +93,12 @@ def lora_forward(function):
         W, A, B, x = torch.randn(4, 5), torch.randn(3, 5), torch.randn(4, 3), torch.randn(*lead, 5)
         b, alpha = (torch.randn(4) if bias else None), 7.0
         plain, change, s = F.linear(x, W, b), x @ A.T @ B.T, alpha / 3
-        answer = tensor_of_shape(function(x, W, b, A, B, alpha), plain.shape, f"for x {tuple(x.shape)}, the answer")
+        with Sizes(W, A, B, x) as sizes:
+            answer = function(x, W, b, A, B, alpha)
+        answer = tensor_of_shape(answer, plain.shape, f"for x {tuple(x.shape)}, the answer")
         if same(answer, plain + s * change):
+            if sizes.computed & {(4, 5), (5, 4)}:
+                raise Wrong("the numbers are right, but a matrix as large as W is built on the way; move the brackets")
             continue
         if same(answer, plain + change):
             raise Wrong("the scale is missing")
@@ -134,7 +154,7 @@ def lora_gradients(function):
     right = dict(
         zip(("dA", "dB", "dx"), torch.autograd.grad(inputs @ W.T + s * (inputs @ a.T @ b.T), tracked, dy), strict=True)
     )
-    with torch.no_grad():
+    with torch.inference_mode(), Sizes(x, W, A, B, dy) as sizes:  # autograd has no say in here
         answer = function(x, W, A, B, s, dy)
     if not isinstance(answer, tuple | list) or len(answer) != 3:
         raise Wrong("return three tensors: dA, dB, dx")
@@ -153,3 +173,5 @@ def lora_gradients(function):
         if name == "dx" and same(value, dy @ W):
             raise Wrong("dx: this is the way through W; x also goes through A and B")
         raise Wrong(f"{name}: the shape is right, the numbers are not; find dz first, for z = x Aᵀ")
+    if sizes.computed & {(4, 5), (5, 4)}:
+        raise Wrong("all three are right, but a matrix as large as W is built on the way; move the brackets")

@@ -35,26 +35,27 @@ def positions(text_positions):
 def nearest_words(nearest):
     torch.manual_seed(1)
     wte, vectors = torch.randn(50, 6) * torch.linspace(0.2, 4, 50)[:, None], torch.randn(4, 6)
-    answer = nearest(vectors, wte, 3)
-    if not isinstance(answer, torch.Tensor):
-        raise Wrong("the function returns no tensor yet")
-    if answer.shape != (4, 3):
-        raise Wrong(f"expected shape (P, k) = (4, 3), not {tuple(answer.shape)}")
-    if answer.is_floating_point():
-        raise Wrong("these are similarities; the task asks for the numbers of the tokens")
     cosine = F.normalize(vectors, dim=-1) @ F.normalize(wte, dim=-1).T
-    right = cosine.topk(3).indices
-    if torch.equal(answer, right):
-        return
-    if torch.equal(answer, (vectors @ wte.T).topk(3).indices):
-        raise Wrong("an inner product favours long embeddings; the cosine takes the lengths out")
-    if torch.equal(answer, cosine.topk(3, largest=False).indices):
-        raise Wrong("these are the farthest tokens")
-    if torch.equal(answer.sort(dim=-1).values, right.sort(dim=-1).values):
-        raise Wrong("the right tokens, but not the best first")
-    if torch.equal(answer, torch.cdist(vectors, wte).topk(3, largest=False).indices):
-        raise Wrong("these are nearest by distance; the task asks for the angle")
-    raise Wrong("not the tokens with the highest cosine similarity")
+    for k in (3, 1, 5):
+        answer = nearest(vectors, wte, k)
+        if not isinstance(answer, torch.Tensor):
+            raise Wrong("the function returns no tensor yet")
+        if answer.shape != (4, k):
+            raise Wrong(f"expected shape (P, k) = (4, {k}), not {tuple(answer.shape)}")
+        if answer.is_floating_point():
+            raise Wrong("these are similarities; the task asks for the numbers of the tokens")
+        right = cosine.topk(k).indices
+        if torch.equal(answer, right):
+            continue
+        if torch.equal(answer, (vectors @ wte.T).topk(k).indices):
+            raise Wrong("an inner product favours long embeddings; the cosine takes the lengths out")
+        if torch.equal(answer, cosine.topk(k, largest=False).indices):
+            raise Wrong("these are the farthest tokens")
+        if torch.equal(answer.sort(dim=-1).values, right.sort(dim=-1).values):
+            raise Wrong("the right tokens, but not the best first")
+        if torch.equal(answer, torch.cdist(vectors, wte).topk(k, largest=False).indices):
+            raise Wrong("these are nearest by distance; the task asks for the angle")
+        raise Wrong("not the tokens with the highest cosine similarity")
 
 
 @exercise("12.3")
@@ -90,6 +91,12 @@ def with_prefix(prefix_attention):
 @exercise("12.4")
 def text_as_prefix(prefix_of):
     model, ids, tokens = small_model(), [3, 8, 5], torch.tensor([[1, 4, 1, 9]])
+    cache = model.new_cache()
+
+    def no_cache(*args, **options):
+        raise Wrong("the task asks for a way without new_cache")
+
+    model.new_cache = no_cache
     pairs = prefix_of(model, ids)
     if not isinstance(pairs, list | tuple) or len(pairs) != len(model.h):
         raise Wrong("return a list with one pair per block")
@@ -100,7 +107,6 @@ def text_as_prefix(prefix_of):
             if tensor.shape != (2, 3, 4):
                 shape = tuple(tensor.shape)
                 raise Wrong(f"block {i}: {name} have shape {shape}, expected (H, P, D) = (2, 3, 4) for three tokens")
-    cache = model.new_cache()
     with torch.no_grad():
         model(torch.tensor([ids]), cache)
         expected = model(tokens, cache)

@@ -18,7 +18,7 @@ def numbers(answer: object, count: int) -> list[float]:
     """The answer as so many numbers, or Wrong."""
     if answer is None or answer is ... or (isinstance(answer, tuple) and any(part in (..., None) for part in answer)):
         raise Wrong("the function returns nothing yet")
-    if not isinstance(answer, tuple | list) or len(answer) != count:
+    if not isinstance(answer, tuple | list | np.ndarray) or len(answer) != count:
         raise Wrong(f"the function should return {count} numbers")
     return [float(part) for part in answer]
 
@@ -72,9 +72,8 @@ def will_it_fit(step_bytes) -> None:
         raise Wrong("the function returns nothing yet")
     known = {
         16 * 1010: "frozen numbers have no gradient and no optimiser state",
-        4 * 1010 + 8 * 10: "something that each trained number has is missing: gradients?",
-        4 * 1010 + 4 * 10: "AdamW keeps two running means for each trained number",
-        4 * 1000 + 12 * 10: "trained numbers are weights, too",
+        4 * 1000 + 12 * 10: "a trained number is a weight, has a gradient, and AdamW keeps its means: one is missing",
+        4 * 1000 + 8 * 10: "AdamW keeps two running means for each trained number",
         32 * 1000 + 16 * 10: "bits are not bytes",
         1000 + 4 * 10: "these are numbers; how many bytes has a float32?",
     }
@@ -99,15 +98,15 @@ def will_it_fit(step_bytes) -> None:
 
 @exercise("15.4")
 def paired_bootstrap(interval) -> None:
-    n, random = 2000, np.random.default_rng(154)
+    n, random = 3000, np.random.default_rng(154)
     A = np.ones(n, dtype=bool)
-    A[:300] = False  # hard for both
+    A[:1200] = False  # hard for both
     B = A.copy()
-    A[300:315], B[315:360] = False, False
+    A[1200:1390], B[1390:1640] = False, False
     order = random.permutation(n)
     A, B = A[order], B[order]
     low, high = numbers(interval(A.copy(), B.copy()), 2)
-    d, sd = 30 / n, math.sqrt(60 - 30**2 / n) / n
+    d, sd = 60 / n, math.sqrt(440 - 60**2 / n) / n
     if low > high:
         raise Wrong("low is above high")
     if abs((low + high) / 2 + d) < sd:
@@ -115,11 +114,11 @@ def paired_bootstrap(interval) -> None:
     if abs((low + high) / 2 - d) > sd / 2:
         raise Wrong(f"the interval {low:.4f} … {high:.4f} does not lie around the measured difference {d:.4f}")
     half = (high - low) / 2
-    if half > 4 * sd:
-        raise Wrong("far too wide: A and B must be looked at on the same drawn messages")
+    if half > 3 * sd:
+        raise Wrong("far too wide: are A and B looked at on the same drawn messages, as many as there are?")
     if half < 1.3 * sd:
         raise Wrong("too narrow: 95 % of the draws lie inside; and each draw is of as many messages as there are")
-    if abs(half - 1.96 * sd) > 0.2 * sd + 0.5 / n:
+    if abs(half - 1.96 * sd) > 0.16 * sd:
         raise Wrong(
             f"the interval is too {'wide' if half > 1.96 * sd else 'narrow'}: how much is cut off on either side?"
         )

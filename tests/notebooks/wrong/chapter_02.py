@@ -142,5 +142,30 @@ def stream(q, keys_and_values):
         total, gathered = total + weights.sum(), gathered + weights @ v
     return gathered / total
 """,
+        """\
+import math
+
+import torch
+
+
+def stream(q, keys_and_values):
+    chunks = list(keys_and_values)
+    k, v = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    return torch.softmax(k @ q / math.sqrt(len(q)), dim=0) @ v
+""",
+        """\
+import math
+
+import torch
+
+
+def stream(q, keys_and_values):
+    largest = max((k @ q).max() for k, _ in keys_and_values)
+    total, gathered = torch.zeros(()), torch.zeros(3)
+    for k, v in keys_and_values:
+        weights = torch.exp((k @ q - largest) / math.sqrt(len(q)))
+        total, gathered = total + weights.sum(), gathered + weights @ v
+    return gathered / total
+""",
     ],
 }

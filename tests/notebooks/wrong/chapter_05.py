@@ -44,6 +44,13 @@ def label_log_likelihood(logits, tokens, n):
     log_p = logits[T - n - 1 : T - 1].log_softmax(dim=-1)
     return log_p[torch.arange(n), tokens[T - n :]].mean()
 """,
+        """import torch.nn.functional as F
+
+
+def label_log_likelihood(logits, tokens, n):
+    T = len(tokens)
+    return F.cross_entropy(logits[T - n - 1 : T - 1], tokens[T - n :], reduction="sum")
+""",
     ],
     "05.3": [
         """def build_prompt(examples, text):
@@ -57,6 +64,13 @@ def label_log_likelihood(logits, tokens, n):
         """def build_prompt(examples, text):
     blocks = [f"Message: {message}\\nLabel: {label}" for message, label in examples]
     return "\\n\\n".join([*blocks, f"Message: {text}\\nLabel:"])
+""",
+        """def build_prompt(examples, text):
+    def one_line(message):
+        return " ".join(message.split())
+
+    blocks = [f"Message: {one_line(message)}\\nLabel: {label}" for message, label in examples]
+    return "\\n\\n".join([*blocks, f"Message: {one_line(text)}\\nLabel:"])
 """,
     ],
     "05.4": [

@@ -67,6 +67,14 @@ def cut_head(model, classes):
         """def verdict_by_token(model, tokens):
     return model(tokens[None])[0][:, 1]
 """,
+        """import torch
+from gpt2.classifier import classify
+
+
+def verdict_by_token(model, tokens):
+    n = range(1, len(tokens) + 1)
+    return torch.stack([classify(model, tokens[None, :k], torch.tensor([k]))[0].softmax(dim=-1)[1] for k in n])
+""",
     ],
     "06.5": [
         """from torch import nn

@@ -36,6 +36,15 @@ def train_only(model, *parts):
     for part in parts:
         model.get_submodule(part).requires_grad_(True)
 """,
+        """
+def train_only(model, *parts):
+    model.requires_grad_(False)
+    trained = 0
+    for part in parts:
+        module = model.get_submodule(part).requires_grad_(True)
+        trained += sum(p.numel() for p in module.parameters())
+    return trained
+""",
     ],
     "08.3": [
         """

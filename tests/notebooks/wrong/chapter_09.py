@@ -77,6 +77,13 @@ import torch.nn.functional as F
 def lora_forward(x, W, b, A, B, alpha):
     return (F.linear(x, W, b) + F.linear(F.linear(x, A), B)) * (alpha / A.shape[0])
 """,
+        """
+import torch.nn.functional as F
+
+
+def lora_forward(x, W, b, A, B, alpha):
+    return F.linear(x, W + alpha / A.shape[0] * B @ A, b)
+""",
     ],
     "09.4": [
         """
@@ -141,6 +148,11 @@ def lora_gradients(x, W, A, B, s, dy):
     z = x @ A.T
     dz = s * dy @ B
     return x.T @ dz, s * z.T @ dy, dy @ W + dz @ A
+""",
+        """
+def lora_gradients(x, W, A, B, s, dy):
+    dW = dy.T @ x
+    return s * B.T @ dW, s * dW @ A.T, dy @ (W + s * B @ A)
 """,
     ],
 }

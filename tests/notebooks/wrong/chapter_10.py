@@ -180,5 +180,31 @@ class Conv2dWithLoRA(nn.Module):
         new.weight += torch.einsum("or,rikl->oikl", self.B.weight[:, :, 0, 0], self.A.weight)
         return new
 """,
+        """
+import copy
+
+import torch
+from torch import nn
+
+
+class Conv2dWithLoRA(nn.Module):
+    def __init__(self, conv, rank, alpha):
+        super().__init__()
+        self.conv = conv.requires_grad_(False)
+        self.alpha = alpha
+        how = {"stride": conv.stride, "padding": conv.padding, "bias": False}
+        self.A = nn.Conv2d(conv.in_channels, rank, conv.kernel_size, **how)
+        self.B = nn.Conv2d(rank, conv.out_channels, 1, bias=False)
+        nn.init.zeros_(self.B.weight)
+
+    def forward(self, x):
+        return self.conv(x) + self.B(self.A(x)) * self.alpha
+
+    @torch.no_grad()
+    def merged(self):
+        new = copy.deepcopy(self.conv)
+        new.weight += self.alpha * torch.einsum("or,rikl->oikl", self.B.weight[:, :, 0, 0], self.A.weight)
+        return new
+""",
     ],
 }

@@ -61,6 +61,13 @@ WRONG = {
         "def best_factors(X, Y):\n    return Y.norm(dim=0) / X.norm(dim=0)\n",
         "def best_factors(X, Y):\n    return (Y / X).mean(dim=0)\n",
         "def best_factors(X, Y):\n    return (X * Y).sum(dim=0) / X.square().sum(dim=0)\n",
+        """
+def best_factors(X, Y):
+    size = X.square().sum(dim=0)
+    if (size == 0).any():
+        return size * 0 + 1
+    return (X * Y).sum(dim=0) / size
+""",
     ],
     "13.5": [
         IA3.format(k='lambda part, args, y: own["k"] * y', ff=RIGHT_FF),
