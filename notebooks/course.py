@@ -155,6 +155,7 @@ def _installed(name: str) -> bool:
 
 def show_source(thing: object) -> None:
     """Print the real source code of a class or function, as it stands in the package."""
+    thing = inspect.unwrap(thing)  # @torch.no_grad() and the like stand in another file
     file = Path(inspect.getsourcefile(thing)).resolve()
     lines, first = inspect.getsourcelines(thing)
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name

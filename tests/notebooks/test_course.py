@@ -114,11 +114,15 @@ def test_the_practice_model_and_one_that_is_missing(capsys, monkeypatch):
 
 
 def test_show_source_names_the_file_and_line(capsys):
+    from gpt2 import get_tokenizer
     from peft.lora import LoRALayer
 
     course.show_source(LoRALayer)
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("# peft/lora.py, line ") and second == "class LoRALayer(nn.Module):"
+    course.show_source(get_tokenizer)  # decorated: wrapped by another module's code
+    first, _, third, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("# gpt2/tokenizer.py, line ") and third.startswith("def get_tokenizer(")
 
 
 def test_it_works_from_any_folder(tmp_path):
