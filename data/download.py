@@ -7,9 +7,11 @@
         3. the network                             through pooch, then kept in the cache
 
 Each of the three is compared with a sha256: a file that changed at its source, or that a network's login page
-answered for it, would otherwise train a model on something else without a word.
+answered for it, would otherwise train a model on something else without a word. Of a .gz file it is the sha256 of
+what is packed, since the same content may be packed anew.
 """
 
+import gzip
 import hashlib
 import io
 import sys
@@ -45,14 +47,14 @@ def local_or_download(
     if folder:
         found = folder / relative
         if found.is_file():
-            if _sha256(_read(found)) != sha256:
+            if _sha256(_read(found), relative) != sha256:
                 raise InputError(
                     f"{found} is not the published file (its sha256 differs); "
                     "replace it by an unchanged copy, or remove it to download one"
                 )
             return found
     cached = CACHE / relative
-    if cached.is_file() and _sha256(_read(cached)) == sha256:
+    if cached.is_file() and _sha256(_read(cached), relative) == sha256:
         return cached  # a damaged file in the cache is simply replaced below
     try:
         return fetch(url, cached, sha256, member, patience)
@@ -74,8 +76,8 @@ def fetch(url: str, destination: str | Path, sha256: str, member: str | None = N
     content = _transfer(url, patience)
     if member is not None:
         content = _unzip(content, member, url)
-    if _sha256(content) != sha256:
-        raise RunError(f"what {url} gave is not the expected file: sha256 {_sha256(content)}, expected {sha256}")
+    if (found := _sha256(content, destination.name)) != sha256:
+        raise RunError(f"what {url} gave is not the expected file: sha256 {found}, expected {sha256}")
     try:
         with whole_file(destination) as temporary:
             temporary.write_bytes(content)
@@ -131,8 +133,16 @@ def _unzip(archive: bytes, member: str, url: str) -> bytes:
         raise RunError(f"what {url} gave is not a zip archive with {member} in it") from error
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _sha256(content: bytes, name: str) -> str:
+    """Of the content; of what is packed in it, piece by piece, if ``name`` ends with .gz."""
+    digest, packed = hashlib.sha256(), name.endswith(".gz")
+    try:
+        with gzip.open(io.BytesIO(content)) if packed else io.BytesIO(content) as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except (EOFError, OSError, zlib.error):
+        return "none, for it is not a whole gzip file"
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> bytes:

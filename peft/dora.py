@@ -16,8 +16,8 @@ gives the length a parameter of its own, and lets LoRA turn the direction:
            h (out)
 
 Trained parameters: r (in + out) + out per layer, LoRA's and one length per output. GPT-2 124M, every linear layer and a
-head of two classes: 166,658 r + 82,946, so 1,416,210 at rank 8. The trade: often a little better than LoRA at the same
-rank, and merged it costs as little; but every training step builds the (out, in) matrix V to take its norms.
+head of two classes: 166,658 r + 82,946, so 1,416,210 at rank 8. In its paper a little better than LoRA at
+the same rank, and merged it costs as little; but every training step builds the (out, in) matrix V to take its norms.
 (The paper calls the norm column-wise, because it writes one output's weights as a column; nn.Linear keeps rows.)
 """
 

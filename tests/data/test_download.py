@@ -1,11 +1,13 @@
 """Downloads against a server of our own: the good case, and each way in which a network lets one down."""
 
+import gzip
 import hashlib
 import http.server
 import io
 import socket
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +27,7 @@ def archive(member="messages"):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = archive() if self.path.endswith(".zip") else CONTENT
+        body = {".zip": archive(), ".gz": gzip.compress(CONTENT)}.get(Path(self.path).suffix, CONTENT)
         if self.path == "/missing":
             return self.send_error(404)
         self.send_response(200)
@@ -93,6 +95,16 @@ def test_failed_download_leaves_nothing(server, tmp_path, capfd, path, member, s
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_gzip_file_is_known_by_what_it_holds(server, tmp_path):
+    file = download.fetch(server + "/file.gz", tmp_path / "file.gz", SHA256)
+    file.write_bytes(gzip.compress(CONTENT, compresslevel=1))  # packed anew, by somebody else
+    assert download.local_or_download("file.gz", "http://unused", SHA256, assets=tmp_path) == file
+    for damaged in (file.read_bytes()[:-1], CONTENT, gzip.compress(CONTENT + b"more")):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match="not the published file"):
+            download.local_or_download("file.gz", "http://unused", SHA256, assets=tmp_path)
 
 
 def test_a_failed_download_keeps_the_older_file(server, tmp_path):
