@@ -1,5 +1,6 @@
 """Several bases beside each other: means, differences message by message, and what cannot be compared."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +47,18 @@ def test_a_base_of_which_only_the_table_is_left(command, tmp_path):
     assert result.status == 0, result.err
     report = (tmp_path / "out" / "bases.md").read_text(encoding="utf-8")
     assert "| `head` | 52.50 ± 3.54 (-35.00) | 87.50 ± 3.54 |" in report and "0 tests" in report
+
+
+def test_a_base_of_which_some_answers_are_left(command, tmp_path):
+    old = comparison(tmp_path / "old", {"head": [20, 22], "lora": [20, 22]})
+    new = comparison(tmp_path / "new", {"head": [34, 36], "lora": [34, 36]})
+    for seed in (123, 124):
+        shutil.rmtree(old / "runs" / f"lora-{seed}")
+    result = command("compare_bases", f"old={old}", f"new={new}", "--out", tmp_path / "out")
+    assert result.status == 0, result.err
+    report = (tmp_path / "out" / "bases.md").read_text(encoding="utf-8")
+    assert report.startswith("# Bases compared: sms, strict protocol, 1 epoch\n")
+    assert "| `head` | 52.50 ± 3.54 (-35.00\\*) |" in report and "| `lora` | 52.50 ± 3.54 (-35.00) |" in report
 
 
 def test_what_cannot_be_compared(command, tmp_path):
