@@ -115,8 +115,8 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
             "",
             f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
             f"*{names[-1]}* in points; \\* where an exact McNemar test on the same messages shows one (p < {LEVEL} "
-            f"after Holm's correction for the {len(pairs)} tests of this table; none where single answers are no longer "
-            "at hand).",
+            f"after Holm's correction for the {len(pairs)} tests of this table; there is none where a base's single "
+            "answers are no longer at hand).",
             "",
             table(["method", *names], rows),
             "",
