@@ -212,7 +212,7 @@ def dots(table: pd.DataFrame, bases: list[str], file: Path) -> None:
         )
     axes.set_yticks(range(len(methods)), methods)
     axes.set_xlabel("test accuracy (mean, bar: one standard deviation)")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(bases), handletextpad=0.2)

@@ -5,7 +5,8 @@
     python scripts/compare_bases.py random=results/random practice=results/practice --out results/bases
 
 The folders must hold the same data, protocol, epochs and seeds, and so the same test messages. Every base is compared
-with the last one named, method by method and message by message; one of which only results.csv is left, by its means.
+with the last one named, method by method and message by message; runs of which only results.csv is left, by their
+means.
 Leaves bases.md, bases.csv and bases.png.
 """
 
@@ -70,8 +71,8 @@ def read(bases: dict[str, Path]):
             if (mine := runs[key].unique().tolist()) != (theirs := first[key].unique().tolist()):
                 raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
         rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
-        if (folder / "runs").is_dir():
-            for row in runs.itertuples():
+        for row in runs.itertuples():
+            if (folder / "runs" / row.run).is_dir():
                 answers.append((f"{name} {row.method}", row.seed, answers_of(folder / "runs" / row.run)))
     settings = {key: first[key].iloc[0] for key in SAME}
     return pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"]), correctness(iter(answers)), settings
@@ -103,17 +104,19 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
 
     methods = [method for method in peft.METHODS if any((method, name) in cells for name in names)]
     rows = [[f"`{method}`", *(cell(method, name) for name in names)] for method in methods]
+    epochs = f"{settings['epochs']} epoch" + ("" if settings["epochs"] == 1 else "s")
     counts = summary["count"]
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     return "\n".join(
         [
-            f"# Bases compared: {settings['data']}, {settings['protocol']} protocol, {settings['epochs']} epochs",
+            f"# Bases compared: {settings['data']}, {settings['protocol']} protocol, {epochs}",
             "",
             f"```\n{command}\n```",
             "",
             f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
             f"*{names[-1]}* in points; \\* where an exact McNemar test on the same messages shows one (p < {LEVEL} "
-            f"after Holm's correction for the {len(pairs)} tests of this table).",
+            f"after Holm's correction for the {len(pairs)} tests of this table; there is none where a base's single "
+            "answers are no longer at hand).",
             "",
             table(["method", *names], rows),
             "",

@@ -1,8 +1,17 @@
 """Several bases beside each other: means, differences message by message, and what cannot be compared."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import _comparison_plots as plots  # noqa: E402
 
 SETTINGS = {"data": "sms", "protocol": "strict", "epochs": 1, "rank_swept": None}
 
@@ -48,6 +57,18 @@ def test_a_base_of_which_only_the_table_is_left(command, tmp_path):
     assert "| `head` | 52.50 ± 3.54 (-35.00) | 87.50 ± 3.54 |" in report and "0 tests" in report
 
 
+def test_a_base_of_which_some_answers_are_left(command, tmp_path):
+    old = comparison(tmp_path / "old", {"head": [20, 22], "lora": [20, 22]})
+    new = comparison(tmp_path / "new", {"head": [34, 36], "lora": [34, 36]})
+    for seed in (123, 124):
+        shutil.rmtree(old / "runs" / f"lora-{seed}")
+    result = command("compare_bases", f"old={old}", f"new={new}", "--out", tmp_path / "out")
+    assert result.status == 0, result.err
+    report = (tmp_path / "out" / "bases.md").read_text(encoding="utf-8")
+    assert report.startswith("# Bases compared: sms, strict protocol, 1 epoch\n")
+    assert "| `head` | 52.50 ± 3.54 (-35.00\\*) |" in report and "| `lora` | 52.50 ± 3.54 (-35.00) |" in report
+
+
 def test_what_cannot_be_compared(command, tmp_path):
     one = comparison(tmp_path / "one", {"head": [20]})
     other = comparison(tmp_path / "other", {"head": [20]}, epochs=5)
@@ -61,3 +82,14 @@ def test_what_cannot_be_compared(command, tmp_path):
         result = command("compare_bases", *arguments, "--out", tmp_path / "out")
         assert result.status == 2 and said in result.err and "Traceback" not in result.err, result
     assert not (tmp_path / "out").exists()
+
+
+def test_the_numbers_on_the_axis_are_where_they_say(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    table = pd.DataFrame({"method": ["head", "lora"], "base": "b", "mean": [0.80, 0.98], "std": 0.01})
+    plots.dots(table, ["b"], tmp_path / "x.png")
+    axis = figures[0].axes[0].xaxis
+    places = axis.get_major_locator()()
+    shown = zip(places, axis.get_major_formatter().format_ticks(places), strict=True)
+    assert all(float(label.rstrip("%")) == pytest.approx(100 * place) for place, label in shown)
