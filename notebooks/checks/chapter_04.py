@@ -2,22 +2,9 @@
 
 import torch
 
+from checks import close, tensor_of
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config, generate
-
-
-def tensor_of(found, shape: tuple[int, ...]) -> torch.Tensor:
-    if found is ... or found is None:
-        raise Wrong("the function returns nothing yet")
-    if not isinstance(found, torch.Tensor):
-        raise Wrong(f"a tensor is expected, not {type(found).__name__}")
-    if tuple(found.shape) != tuple(shape):
-        raise Wrong(f"wrong shape: {tuple(found.shape)}, expected {tuple(shape)}")
-    return found
-
-
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return torch.allclose(found.float(), expected.float(), atol=1e-4, rtol=1e-4)
 
 
 def random_model(vocab_size: int, seed: int = 10) -> GPT2:

@@ -4,14 +4,8 @@ import math
 
 import torch
 
+from checks import tensor_of
 from course import Wrong, exercise
-
-
-def need_tensor(answer: object, shape: tuple[int, ...]) -> None:
-    if not isinstance(answer, torch.Tensor):
-        raise Wrong(f"the function returned {type(answer).__name__}, not a tensor")
-    if tuple(answer.shape) != shape:
-        raise Wrong(f"the result has shape {tuple(answer.shape)}, expected {shape}")
 
 
 @exercise("05.1")
@@ -51,7 +45,7 @@ def check_label_log_likelihood(label_log_likelihood) -> None:
         answer = label_log_likelihood(logits, tokens, n)
         if isinstance(answer, (int, float)):
             answer = torch.tensor(float(answer))
-        need_tensor(answer, ())
+        tensor_of(answer, ())
         if torch.allclose(answer, sum(log_p[t, tokens[t]] for t in places), atol=1e-4):
             raise Wrong("one place too far: which token is the row at position t about?")
         if torch.allclose(answer, sum(logits[t - 1, tokens[t]] for t in places), atol=1e-4):
@@ -102,7 +96,7 @@ def check_calibrate(calibrate) -> None:
         ratio = p / p_nothing.mean(dim=0)
         wanted = ratio / ratio.sum(dim=1, keepdim=True)
         answer = calibrate(p.clone(), p_nothing.clone())
-        need_tensor(answer, (N, K))
+        tensor_of(answer, (N, K))
         if torch.allclose(answer, ratio, atol=1e-5):
             raise Wrong("the rows do not add up to 1 any more: normalise again")
         if (answer < 0).any():

@@ -3,16 +3,10 @@
 import torch
 from torch import nn
 
+from checks import tensor_of
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head, classify
-
-
-def need_tensor(answer: object, shape: tuple[int, ...]) -> None:
-    if not isinstance(answer, torch.Tensor):
-        raise Wrong(f"the function returned {type(answer).__name__}, not a tensor")
-    if tuple(answer.shape) != shape:
-        raise Wrong(f"the result has shape {tuple(answer.shape)}, expected {shape}")
 
 
 def messages() -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +28,7 @@ def check_read_last(read_last) -> None:
     answer = read_last(h, lengths)
     if isinstance(answer, torch.Tensor) and answer.shape == (4, 4, 5):
         raise Wrong("shape (B, B, C): every column was taken from every row; the two indices must be read in pairs")
-    need_tensor(answer, (4, 5))
+    tensor_of(answer, (4, 5))
     if torch.equal(answer, h[:, -1]):
         raise Wrong("that is the last column of the batch, which is padding here; use lengths")
     if torch.equal(answer, h[:, 0]):
@@ -53,7 +47,7 @@ def check_masked_mean(masked_mean) -> None:
     h, lengths = messages()
     wanted = torch.stack([row[:n].mean(dim=0) for row, n in zip(h, lengths.tolist(), strict=True)])
     answer = masked_mean(h, lengths)
-    need_tensor(answer, (4, 5))
+    tensor_of(answer, (4, 5))
     if torch.allclose(answer, h.mean(dim=1), atol=1e-5):
         raise Wrong("that is the mean over all positions, padding included")
     if torch.allclose(answer * 9 / lengths[:, None], wanted, atol=1e-5):
@@ -112,7 +106,7 @@ def check_verdict_by_token(verdict_by_token) -> None:
     answer = verdict_by_token(model, tokens)
     if isinstance(answer, torch.Tensor) and answer.shape == (1, 11):
         raise Wrong("shape (1, T): remove the batch dimension that you put in front")
-    need_tensor(answer, (11,))
+    tensor_of(answer, (11,))
     if torch.allclose(answer, logits[:, 1], atol=1e-4):
         raise Wrong("these are logits, not probabilities")
     if torch.allclose(answer.sum(), torch.tensor(1.0), atol=1e-4):

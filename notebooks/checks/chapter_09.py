@@ -5,22 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from checks import close, tensor_of
 from course import Wrong, exercise
 from peft.lora import LinearWithLoRA
-
-
-def same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, atol=1e-4, rtol=1e-4)
-
-
-def tensor_of_shape(value: object, shape: tuple, what: str) -> Tensor:
-    if value is None or value is ...:
-        raise Wrong("the function returns nothing yet")
-    if not isinstance(value, Tensor):
-        raise Wrong(f"{what} should be a tensor, not {type(value).__name__}")
-    if tuple(value.shape) != tuple(shape):
-        raise Wrong(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
-    return value.detach()
 
 
 class Sizes(TorchDispatchMode):
@@ -73,10 +60,10 @@ def best_rank(function):
         W = torch.randn(shape)
         U, S, Vh = torch.linalg.svd(W, full_matrices=False)
         for r in (1, 3, 5):
-            answer = tensor_of_shape(function(W.clone(), r), shape, f"for W {shape} and r = {r}, the answer")
-            if same(answer, (U[:, :r] * S[:r]) @ Vh[:r]):
+            answer = tensor_of(function(W.clone(), r), shape, f"for W {shape} and r = {r}, the answer")
+            if close(answer, (U[:, :r] * S[:r]) @ Vh[:r]):
                 continue
-            if same(answer, U[:, :r] @ Vh[:r]):
+            if close(answer, U[:, :r] @ Vh[:r]):
                 raise Wrong("the directions are right; how strong is each?")
             rank = torch.linalg.matrix_rank(answer, atol=1e-4).item()
             if rank > r:
@@ -95,24 +82,24 @@ def lora_forward(function):
         plain, change, s = F.linear(x, W, b), x @ A.T @ B.T, alpha / 3
         with Sizes(W, A, B, x) as sizes:
             answer = function(x, W, b, A, B, alpha)
-        answer = tensor_of_shape(answer, plain.shape, f"for x {tuple(x.shape)}, the answer")
-        if same(answer, plain + s * change):
+        answer = tensor_of(answer, plain.shape, f"for x {tuple(x.shape)}, the answer")
+        if close(answer, plain + s * change):
             if sizes.computed & {(4, 5), (5, 4)}:
                 raise Wrong("the numbers are right, but a matrix as large as W is built on the way; move the brackets")
             continue
-        if same(answer, plain + change):
+        if close(answer, plain + change):
             raise Wrong("the scale is missing")
-        if same(answer, plain + alpha * change):
+        if close(answer, plain + alpha * change):
             raise Wrong("the scale is alpha here; with the scaling asked for it also depends on the rank")
-        if same(answer, plain + alpha / max(A.shape[1], B.shape[0]) * change) or same(
+        if close(answer, plain + alpha / max(A.shape[1], B.shape[0]) * change) or close(
             answer, plain + alpha / 4 * change
         ):
             raise Wrong("the scale divides by a number that is not the rank: which side of A is it?")
-        if same(answer, s * (plain + change)):
+        if close(answer, s * (plain + change)):
             raise Wrong("the frozen layer's own output is scaled too")
-        if same(answer, s * change):
+        if close(answer, s * change):
             raise Wrong("this is the change alone; the frozen layer's output is missing")
-        if b is not None and same(answer, plain - b + s * change):
+        if b is not None and close(answer, plain - b + s * change):
             raise Wrong("the bias is missing")
         raise Wrong("the shape is right, the numbers are not; compare W x + s B A x term by term")
 
@@ -134,14 +121,14 @@ def merge(function):
             raise Wrong("return a new layer, not the one that was given")
         if answer.weight.shape != linear.weight.shape:
             raise Wrong(f"the weight has shape {tuple(answer.weight.shape)}, expected {tuple(linear.weight.shape)}")
-        if not same(answer.weight, linear.weight + s * B @ A):
-            forgot = same(answer.weight, linear.weight + B @ A)
+        if not close(answer.weight, linear.weight + s * B @ A):
+            forgot = close(answer.weight, linear.weight + B @ A)
             raise Wrong("the scale is missing" if forgot else "the new weight is not W + s B A")
         if answer.weight.data_ptr() == linear.weight.data_ptr():
             raise Wrong("the new weight shares its memory with the old one")
         if (answer.bias is None) != (linear.bias is None):
             raise Wrong("a layer without bias should stay without one" if not bias else "the bias is gone")
-        if not same(answer(x), expected):
+        if not close(answer(x), expected):
             raise Wrong("the weight is right; what about the bias?")
 
 
@@ -161,16 +148,16 @@ def lora_gradients(function):
     if any(value is None or value is ... for value in answer):
         raise Wrong("one of the three is still empty")
     for (name, expected), value in zip(right.items(), answer, strict=True):
-        value = tensor_of_shape(value, expected.shape, f"{name}, like every gradient, has its tensor's shape: yours")
-        if same(value, expected):
+        value = tensor_of(value, expected.shape, f"{name}, like every gradient, has its tensor's shape: yours")
+        if close(value, expected):
             continue
-        if name != "dx" and same(value * s, expected):
+        if name != "dx" and close(value * s, expected):
             raise Wrong(f"{name}: the scale is missing")
-        if name != "dx" and same(value, expected * s):
+        if name != "dx" and close(value, expected * s):
             raise Wrong(f"{name}: the scale is there twice")
-        if name == "dx" and (same(value, expected - dy @ W) or same(value, (expected - dy @ W) / s)):
+        if name == "dx" and (close(value, expected - dy @ W) or close(value, (expected - dy @ W) / s)):
             raise Wrong("dx: x goes two ways to y, and one of them is missing")
-        if name == "dx" and same(value, dy @ W):
+        if name == "dx" and close(value, dy @ W):
             raise Wrong("dx: this is the way through W; x also goes through A and B")
         raise Wrong(f"{name}: the shape is right, the numbers are not; find dz first, for z = x Aᵀ")
     if sizes.computed & {(4, 5), (5, 4)}:

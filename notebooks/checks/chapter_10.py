@@ -5,26 +5,13 @@ import random
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
+from checks import close, tensor_of
 from course import Wrong, exercise
 from peft.dora import LinearWithDoRA
 from peft.lora import LoRALayer
-
-
-def same(one: Tensor, other: Tensor, tolerance: float = 1e-4) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, atol=tolerance, rtol=tolerance)
-
-
-def tensor_of_shape(value: object, shape: tuple, what: str) -> Tensor:
-    if value is None or value is ...:
-        raise Wrong("the function returns nothing yet")
-    if not isinstance(value, Tensor):
-        raise Wrong(f"{what} should be a tensor, not {type(value).__name__}")
-    if tuple(value.shape) != tuple(shape):
-        raise Wrong(f"{what} has shape {tuple(value.shape)}, expected {tuple(shape)}")
-    return value.detach()
 
 
 @exercise("10.1")
@@ -50,19 +37,19 @@ def dora_weight(function):
     for n_out, n_in in ((4, 6), (5, 5), (6, 3)):
         W, A, B = torch.randn(n_out, n_in), torch.randn(2, n_in), torch.randn(n_out, 2)
         m, s = torch.rand(n_out) + 0.5, 1.7
-        answer = tensor_of_shape(function(W, A, B, m, s), W.shape, f"for W {(n_out, n_in)}, the answer")
+        answer = tensor_of(function(W, A, B, m, s), W.shape, f"for W {(n_out, n_in)}, the answer")
         V = W + s * B @ A
         right = m[:, None] * V / V.norm(dim=1, keepdim=True)
-        if same(answer, right):
+        if close(answer, right):
             continue
         unscaled = W + B @ A
-        if same(answer, m[:, None] * unscaled / unscaled.norm(dim=1, keepdim=True)):
+        if close(answer, m[:, None] * unscaled / unscaled.norm(dim=1, keepdim=True)):
             raise Wrong("the scale is missing")
-        if same(answer, V / V.norm(dim=1, keepdim=True)):
+        if close(answer, V / V.norm(dim=1, keepdim=True)):
             raise Wrong("these are the directions; their lengths are still all 1")
-        if same(answer, m[:, None] * V):
+        if close(answer, m[:, None] * V):
             raise Wrong("the rows of V have lengths already; bring them to length 1 before multiplying by m")
-        if not same(answer.norm(dim=1), m):
+        if not close(answer.norm(dim=1), m):
             raise Wrong(
                 "the rows should have exactly the lengths m; over which dimension, and of which matrix, is the norm?"
             )
@@ -73,17 +60,17 @@ def dora_weight(function):
 def dylora_delta(function):
     A, B, alpha = torch.randn(4, 6), torch.randn(5, 4), 3.0
     for b in (2, 1, 3, 4):
-        answer = tensor_of_shape(function(A, B, alpha, b), (5, 6), f"at rank {b}, the change")
+        answer = tensor_of(function(A, B, alpha, b), (5, 6), f"at rank {b}, the change")
         product = B[:, :b] @ A[:b]
-        if same(answer, product * alpha / b):
+        if close(answer, product * alpha / b):
             continue
-        if same(answer, product):
+        if close(answer, product):
             raise Wrong("the scale is missing")
-        if same(answer, product * alpha / 4):
+        if close(answer, product * alpha / 4):
             raise Wrong("the scale is that of the full rank; which rank is in use?")
-        if same(answer, B[:, b - 1 : b] @ A[b - 1 : b] * alpha / b):
+        if close(answer, B[:, b - 1 : b] @ A[b - 1 : b] * alpha / b):
             raise Wrong(f"only one row and column are used; at rank {b} there are {b}")
-        if same(answer, B[:, -b:] @ A[-b:] * alpha / b):
+        if close(answer, B[:, -b:] @ A[-b:] * alpha / b):
             raise Wrong("the last rows and columns are used; which ones did training use most?")
         raise Wrong(f"the numbers at rank {b} are not right; which rows of A and columns of B take part?")
 
@@ -105,11 +92,11 @@ def dora_link(DoRALink):
     result = link(before)
     if result is None or result is ...:
         raise Wrong("forward is still empty")
-    tensor_of_shape(result, (4, 6), "what forward returns")
-    if not same(result, before):
+    tensor_of(result, (4, 6), "what forward returns")
+    if not close(result, before):
         raise Wrong("before training the weight should be W itself; where do the lengths start?")
     parametrize.register_parametrization(linear, "weight", link)
-    if not same(linear.weight, before):
+    if not close(linear.weight, before):
         raise Wrong("registering it changed the layer's weight")
 
     with torch.no_grad():
@@ -121,9 +108,9 @@ def dora_link(DoRALink):
         reference = LinearWithDoRA(plain, 2, 3.0)
         reference.lora.load_state_dict(link.lora.state_dict())
         reference.magnitude.copy_(magnitude.flatten())
-        if not same(linear.weight.norm(dim=1), magnitude.flatten()):
+        if not close(linear.weight.norm(dim=1), magnitude.flatten()):
             raise Wrong("after training the rows should have exactly the lengths in magnitude; what is V?")
-        if not same(linear(x), reference(x)):
+        if not close(linear(x), reference(x)):
             raise Wrong("the lengths are right, the directions are not those of W + s B A")
     linear(x).square().sum().backward()
     if magnitude.grad is None or link.lora.B.grad is None:
@@ -141,8 +128,8 @@ def conv_with_lora(Conv2dWithLoRA):
         out = layer(x)
         if out is None or out is ...:
             raise Wrong("forward is still empty")
-        tensor_of_shape(out, conv(x).shape, f"{where}, the output")
-        if not same(out, conv(x)):
+        tensor_of(out, conv(x).shape, f"{where}, the output")
+        if not close(out, conv(x)):
             raise Wrong(f"{where}: before training the output should be that of conv; which factor starts at zero?")
         if any(p.requires_grad for p in conv.parameters()):
             raise Wrong("the convolution that was given should be frozen")
@@ -155,7 +142,7 @@ def conv_with_lora(Conv2dWithLoRA):
             for parameter in trained:
                 parameter.normal_()
         out = layer(x).detach()
-        if same(out, conv(x)):
+        if close(out, conv(x)):
             raise Wrong("the factors have been changed, and the output has not")
         merged = layer.merged()
         if merged is None or merged is ...:
@@ -164,22 +151,22 @@ def conv_with_lora(Conv2dWithLoRA):
             raise Wrong(f"merged() should return an nn.Conv2d, not {type(merged).__name__}")
         if any(not torch.equal(p, before[name]) for name, p in conv.named_parameters()):
             raise Wrong("merged() changed the convolution that was given")
-        if not same(merged(x), out, 1e-3):
+        if not close(merged(x), out, 1e-3):
             change, wanted = merged(x) - conv(x), out - conv(x)
-            if same(change * 1.5, wanted, 1e-3):
+            if close(change * 1.5, wanted, 1e-3):
                 raise Wrong(f"{where}: merged() lacks the scale")
             raise Wrong(f"{where}: merged() has another output than forward")
         matrix = (merged.weight - conv.weight).detach().reshape(7, -1)
         if torch.linalg.matrix_rank(matrix, atol=1e-3) > 2:
             raise Wrong("the change of the weight has a higher rank than asked for")
-        if not same(layer(x), out):
+        if not close(layer(x), out):
             raise Wrong("merged() changed the output of forward")
         with torch.no_grad():
             for parameter in trained:
                 parameter.fill_(1.0)  # now B A is 2 everywhere, whatever the factors' shapes
             change = layer(x) - conv(x)
             sums = F.conv2d(x, torch.ones_like(conv.weight), stride=stride, padding=padding)
-        if same(change, 6.0 * sums, 1e-3):
+        if close(change, 6.0 * sums, 1e-3):
             raise Wrong("the scale is alpha; it also depends on the rank")
-        if not same(change, 3.0 * sums, 1e-3):
+        if not close(change, 3.0 * sums, 1e-3):
             raise Wrong("forward and merged() agree, but the scale is not alpha / rank")

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 import peft
+from checks import close
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.model import plain_attention
@@ -174,7 +175,3 @@ def small_model() -> GPT2:
         for parameter in model.parameters():
             parameter.normal_(std=0.4)
     return model
-
-
-def close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, atol=1e-4, rtol=1e-4)
