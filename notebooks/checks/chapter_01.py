@@ -7,6 +7,7 @@ from itertools import pairwise
 import regex
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from checks import returned
 from course import Wrong, exercise
 from gpt2 import get_tokenizer
 
@@ -30,9 +31,7 @@ def texts_at_random(n: int) -> list[str]:
 def check_pieces(pieces):
     tokenizer = get_tokenizer()
     for text in TEXTS + texts_at_random(20):
-        found = pieces(text)
-        if found is ... or found is None:
-            raise Wrong("the function returns nothing yet")
+        found = returned(pieces(text))
         if not isinstance(found, list | tuple):
             raise Wrong(f"a list of tokens is expected, not {type(found).__name__}")
         if any(isinstance(piece, str) for piece in found):
@@ -76,9 +75,7 @@ def check_unmerge(unmerge):
         merges, ids = learned(text, 8)
         cases.append((f"the merges learned from {text!r}", ids, merges, text))
     for what, ids, merges, expected in cases:
-        found = unmerge(list(ids), dict(merges))
-        if found is ... or found is None:
-            raise Wrong("the function returns nothing yet")
+        found = returned(unmerge(list(ids), dict(merges)))
         if isinstance(found, bytes):
             raise Wrong("that is bytes; the text is asked for")
         if not isinstance(found, str):
@@ -98,9 +95,7 @@ def check_shorten(shorten):
         numbers = tokenizer.encode_ordinary(text)
         beginnings = [tokenizer.decode_bytes(numbers[:m]) for m in range(len(numbers) + 1)]
         for n in range(len(numbers) + 2):
-            found = shorten(text, n)
-            if found is ... or found is None:
-                raise Wrong("the function returns nothing yet")
+            found = returned(shorten(text, n))
             if not isinstance(found, str):
                 raise Wrong(f"a string is expected, not {type(found).__name__}")
             if not text.startswith(found):
@@ -147,8 +142,7 @@ def check_learn_in_pieces(learn_in_pieces):
     cases += [(TEXTS, 25), (texts_at_random(60), 30)]
     for texts, steps in cases:
         found, expected = learn_in_pieces(list(texts), steps), reference_merges(texts, steps)
-        if found is ... or found is None:
-            raise Wrong("the function returns nothing yet")
+        returned(found)
         if not isinstance(found, list | tuple):
             raise Wrong(f"a list of pairs is expected, not {type(found).__name__}")
         shown = f"from {texts}, {steps} steps: " if len(texts) < 3 else ""

@@ -2,18 +2,11 @@
 
 import torch
 
-from checks import close, tensor_of
+from checks import close, random_model, returned, tensor_of
 from course import Wrong, exercise
-from gpt2 import GPT2, GPT2Config, generate
+from gpt2 import GPT2, generate
 
-
-def random_model(vocab_size: int, seed: int = 10) -> GPT2:
-    model = GPT2(GPT2Config(vocab_size=vocab_size, n_positions=16, n_embd=12, n_layer=2, n_head=3))
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw))
-    return model.eval()
+SHAPE = {"n_positions": 16, "n_embd": 12, "n_layer": 2, "n_head": 3}
 
 
 @exercise("04.1")
@@ -21,9 +14,7 @@ def check_split(split_c_attn):
     draw = torch.Generator().manual_seed(11)
     for C in (3, 4, 6, 10):
         weight, bias, x = (torch.randn(shape, generator=draw) for shape in ((C, 3 * C), (3 * C,), (2, C)))
-        found = split_c_attn(weight, bias)
-        if found is ... or found is None:
-            raise Wrong("the function returns nothing yet")
+        found = returned(split_c_attn(weight, bias))
         if not isinstance(found, list | tuple) or len(found) != 3 or any(len(pair) != 2 for pair in found):
             raise Wrong("a list of three pairs (weight, bias) is expected")
         for i, (name, (w, b)) in enumerate(zip(("query", "key", "value"), found, strict=True)):
@@ -77,7 +68,7 @@ def check_nucleus(nucleus):
 
 @exercise("04.3")
 def check_log_likelihood(log_likelihood):
-    model = random_model(17)
+    model = random_model(0.5, seed=10, vocab_size=17, **SHAPE)
     for B, T, start in ((1, 2, 1), (2, 6, 1), (3, 8, 5), (2, 9, 8)):
         tokens = torch.randint(17, (B, T), generator=torch.Generator().manual_seed(T))
         found = log_likelihood(model, tokens, start)
@@ -108,7 +99,7 @@ def check_log_likelihood(log_likelihood):
 
 @exercise("04.4")
 def check_beam_search(beam_search):
-    model = random_model(5, seed=13)
+    model = random_model(0.5, seed=13, vocab_size=5, **SHAPE)
     for start in ([1], [3, 0, 2], [4, 4]):
         prompt = torch.tensor(start)
         T = len(prompt)

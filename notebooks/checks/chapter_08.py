@@ -5,6 +5,7 @@ import random
 
 import torch
 
+from checks import returned
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head
@@ -16,8 +17,7 @@ def small_classifier(blocks: int = 12, width: int = 8, classes: int = 3) -> GPT2
 
 
 def whole_number(value: object) -> int:
-    if value is None or value is ...:
-        raise Wrong("the function returns nothing yet")
+    returned(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Wrong(f"the function should return a whole number, but returned {type(value).__name__}")
     return value
@@ -101,9 +101,7 @@ def parameter_groups(function):
     blocks, lr, decay = 5, random.uniform(0.001, 0.01), random.uniform(0.3, 0.9)
 
     def groups_of(model):
-        groups = function(model, lr, decay)
-        if groups is None or groups is ...:
-            raise Wrong("the function returns nothing yet")
+        groups = returned(function(model, lr, decay))
         if not isinstance(groups, list) or not all(isinstance(g, dict) and {"params", "lr"} <= set(g) for g in groups):
             raise Wrong('return a list of dictionaries, each with "params" and "lr"')
         groups = [{"params": list(g["params"]), "lr": float(g["lr"])} for g in groups]

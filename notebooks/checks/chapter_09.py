@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from checks import close, tensor_of
+from checks import close, returned, tensor_of
 from course import Wrong, exercise
 from peft.lora import LinearWithLoRA
 
@@ -33,9 +33,7 @@ def lora_parameters(function):
     for model in (flat, nested):
         linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
         for rank in (1, 4):
-            answer = function(model, rank)
-            if answer is None or answer is ...:
-                raise Wrong("the function returns nothing yet")
+            answer = returned(function(model, rank))
             if not isinstance(answer, int):
                 raise Wrong(f"return a whole number, not {type(answer).__name__}")
             right = sum(rank * (m.in_features + m.out_features) for m in linears)
@@ -110,9 +108,7 @@ def merge(function):
         linear, A, B, s = nn.Linear(5, 4, bias=bias), torch.randn(2, 5), torch.randn(4, 2), 1.7
         before, x = [p.detach().clone() for p in linear.parameters()], torch.randn(6, 5)
         expected = linear(x) + s * (x @ A.T @ B.T)
-        answer = function(linear, A, B, s)
-        if answer is None or answer is ...:
-            raise Wrong("the function returns nothing yet")
+        answer = returned(function(linear, A, B, s))
         if any(not torch.equal(p, q) for p, q in zip(linear.parameters(), before, strict=True)):
             raise Wrong("the layer that was given has changed; build a new one")
         if not isinstance(answer, nn.Linear):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import peft
-from checks import close
+from checks import close, returned
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from peft.adapters import SerialAdapter
@@ -18,9 +18,7 @@ def parameters(adapter_parameters):
         for method in ("adapter-pfeiffer", "adapter-parallel", "adapter"):
             model = peft.apply(small_model(C, L), method, bottleneck=m)
             right = sum(p.numel() for p in peft.trainable_parameters(model).values())
-            answer = adapter_parameters(C, L, m, method)
-            if answer is ... or answer is None:
-                raise Wrong("the function returns nothing yet")
+            answer = returned(adapter_parameters(C, L, m, method))
             if answer == right:
                 continue
             adapters = L * (2 if method == "adapter" else 1)

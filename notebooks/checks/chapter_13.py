@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import peft
-from checks import close
+from checks import close, returned
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 
@@ -15,8 +15,7 @@ def count(ia3_parameters):
     for C, L in ((24, 3), (10, 7)):
         for queries in (False, True):
             answer, right = ia3_parameters(C, L, queries), L * C * (7 if queries else 6)
-            if answer is ... or answer is None:
-                raise Wrong("the function returns nothing yet")
+            returned(answer)
             if answer == right:
                 continue
             if answer == L * C * (4 if queries else 3):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from checks import returned
 from course import Wrong, exercise
 
 
@@ -16,8 +17,8 @@ def p_value(only_a: int, only_b: int) -> float:
 
 def numbers(answer: object, count: int) -> list[float]:
     """The answer as so many numbers, or Wrong."""
-    if answer is None or answer is ... or (isinstance(answer, tuple) and any(part in (..., None) for part in answer)):
-        raise Wrong("the function returns nothing yet")
+    for part in answer if isinstance(answer, tuple) else (answer,):
+        returned(part)
     if not isinstance(answer, tuple | list | np.ndarray) or len(answer) != count:
         raise Wrong(f"the function should return {count} numbers")
     return [float(part) for part in answer]
@@ -67,9 +68,7 @@ def mcnemar_from_answers(mcnemar_test) -> None:
 
 @exercise("15.3")
 def will_it_fit(step_bytes) -> None:
-    answer = step_bytes(1000, 10)
-    if answer is None or answer is ...:
-        raise Wrong("the function returns nothing yet")
+    answer = returned(step_bytes(1000, 10))
     known = {
         16 * 1010: "frozen numbers have no gradient and no optimiser state",
         4 * 1000 + 12 * 10: "a trained number is a weight, has a gradient, and AdamW keeps its means: one is missing",
@@ -130,9 +129,7 @@ def paired_bootstrap(interval) -> None:
 @exercise("15.5")
 def how_many(power) -> None:
     for n, a, b in ((300, 0.06, 0.01), (1000, 0.02, 0.01), (300, 0.02, 0.02), (100, 0.3, 0.1)):
-        got = power(n, a, b)
-        if got is None or got is ...:
-            raise Wrong("the function returns nothing yet")
+        got = returned(power(n, a, b))
         got, expected = float(got), reference(n, a, b)
         if abs(got - expected) > 0.05:
             if got in (0.0, 1.0):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import peft
+from checks import returned
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head
@@ -22,8 +23,8 @@ def trained_lora(width: int, out: int, rank: int, alpha: float = 3.0) -> LoRALay
 
 def tensors(answer: object, count: int) -> list[Tensor]:
     parts = answer if isinstance(answer, tuple | list) else (answer,)
-    if any(part is None or part is ... for part in parts):
-        raise Wrong("the function returns nothing yet")
+    for part in parts:
+        returned(part)
     if len(parts) != count or not all(isinstance(part, Tensor) for part in parts):
         raise Wrong(f"the function should return {count} tensor{'s' if count > 1 else ''}")
     return [part.detach() for part in parts]
@@ -42,8 +43,8 @@ def what_is_in_the_file(numbers_in) -> None:
             answer = numbers_in(folder)
             found = load_file(f"{folder}/adapter_model.safetensors")
         parts = answer if isinstance(answer, tuple | list) else (answer,)
-        if any(part is ... or part is None for part in parts):
-            raise Wrong("the function returns nothing yet")
+        for part in parts:
+            returned(part)
         if len(parts) != 2:
             raise Wrong("two numbers are asked for, (count, zeros)")
         count, zeros = map(float, parts)
@@ -76,9 +77,7 @@ def merge_one_layer(merged_linear) -> None:
         nn.init.normal_(layer.lora.B)
         W, x = layer.linear.weight.detach().clone(), torch.randn(4, width)
         expected = layer(x).detach()
-        new = merged_linear(layer)
-        if new is None or new is ...:
-            raise Wrong("the function returns nothing yet")
+        new = returned(merged_linear(layer))
         if not torch.equal(layer.linear.weight, W):
             raise Wrong("the base weight itself has changed, for every adapter that shares it; make a new tensor")
         if type(new) is not nn.Linear:
