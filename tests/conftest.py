@@ -6,6 +6,7 @@ import os
 # and threads that spin while they wait for each other make a busy machine ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # huggingface_hub looks once, when it is imported: no test downloads GPT-2
 
 import pytest  # noqa: E402
 
