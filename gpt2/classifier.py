@@ -11,13 +11,17 @@ so the last token is the only one that has read the whole message.
 Source: Radford et al., 2018, "Improving Language Understanding by Generative Pre-Training" (section 3.2).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
+from gpt2.layout import CAUSAL, Layout
 from gpt2.model import GPT2
 
 POOLINGS = ("last", "last-position", "first", "mean")
+BATCHINGS = ("padded", "packed")
 
 
 def add_classification_head(model: GPT2, num_classes: int = 2) -> GPT2:
@@ -39,27 +43,58 @@ def has_classification_head(model: nn.Module) -> bool:
     return head is not None and embedding is not None and not set(head.parameters()) & set(embedding.parameters())
 
 
-def classify(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str = "last") -> Tensor:
+def classify(
+    model: GPT2,
+    tokens: Tensor,
+    lengths: Tensor,
+    pooling: str = "last",
+    batching: str = "padded",
+    features: Callable[..., tuple[Tensor, int]] | None = None,
+) -> Tensor:
     """Class logits of right-padded messages: tokens (B, T) int64, lengths (B,) -> (B, num_classes).
 
     The head runs on one vector per message, picked by ``pooling``:
     ``last``           the last real token (default): the same whatever the padding
-    ``last-position``  position T - 1, a padding token in all but the longest message: what the published
-                       walk-through reads, and why its verdicts change with the padding
+    ``last-position``  position T - 1, a padding token in all but the longest message: what the reference recipe
+                       (Raschka, 2024) reads, and why its verdicts change with the padding
     ``first``          the first token, which has seen nothing else (to see why it fails)
     ``mean``           the average over the real tokens
+
+    batching  ``padded``, or ``packed``: real tokens only, laid end to end; the same logits for less work
+    features  what frozen blocks gave for these messages (gpt2/training/frozen_features.py)
+
+    Raises InputError for an unknown pooling and for a length below 1 or above T.
     """
-    h = model.hidden_states(tokens, lengths=lengths)  # (B, T, C)
-    rows = torch.arange(len(tokens), device=tokens.device)
-    if pooling == "last":
-        h = h[rows, lengths - 1]
-    elif pooling == "last-position":
-        h = h[:, -1]
-    elif pooling == "first":
+    check_lengths(tokens, lengths)
+    layout = layout_of(model, tokens, lengths, pooling, batching)
+    x, first = (None, 0) if features is None else features(model, tokens, lengths, layout)
+    h = model.hidden_states(tokens, lengths, layout, x, first)  # (B, C); first, mean: (B, T, C)
+    if pooling == "first":
         h = h[:, 0]
     elif pooling == "mean":
         real = torch.arange(tokens.size(1), device=tokens.device) < lengths[:, None]  # (B, T)
         h = (h * real[..., None]).sum(dim=1) / lengths[:, None]
-    else:
-        raise InputError(f"unknown pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
     return model.lm_head(h)  # (B, num_classes)
+
+
+def layout_of(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str, batching: str) -> Layout:
+    """Where the blocks must compute an output: for ``last`` and ``last-position`` at one position of each message."""
+    if pooling not in POOLINGS or batching not in BATCHINGS:
+        name, value, known = (
+            ("pooling", pooling, POOLINGS) if batching in BATCHINGS else ("batching", batching, BATCHINGS)
+        )
+        raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+    if pooling not in ("last", "last-position"):
+        return CAUSAL
+    B, T = tokens.shape
+    virtual = model.virtual_positions() - model.prefix_positions()  # of a prompt: they lie in the batch itself
+    ends = virtual + (lengths if pooling == "last" else torch.full_like(lengths, T))  # (B,)
+    if batching == "packed":
+        return Layout.of_packed(ends, virtual + T)
+    return Layout(outputs=torch.arange(B, device=tokens.device) * (virtual + T) + ends - 1)
+
+
+def check_lengths(tokens: Tensor, lengths: Tensor) -> None:
+    shortest, longest = torch.stack(lengths.aminmax()).tolist()  # one look, for which a GPU has to wait
+    if shortest < 1 or longest > tokens.size(1):
+        raise InputError(f"lengths go from {shortest} to {longest}, expected 1 to {tokens.size(1)}, the tokens' width")

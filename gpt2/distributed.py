@@ -11,6 +11,7 @@ this machine is its own (LOCAL_RANK).
 """
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -109,10 +110,9 @@ class DataParallel(nn.Module):
 
 def data_parallel(model: nn.Module, how: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``how`` with ``model`` filled in; with several processes its gradients are means over all of them."""
-    whole = DataParallel(model, how)
     if not dist.is_initialized():
-        return whole
-    return nn.parallel.DistributedDataParallel(whole)
+        return functools.partial(how, model)
+    return nn.parallel.DistributedDataParallel(DataParallel(model, how))
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

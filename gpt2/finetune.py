@@ -93,7 +93,8 @@ def finetune(
     recipe: Recipe,
     device: torch.device,
     around_evaluation: Callable[[nn.Module], contextlib.AbstractContextManager] = contextlib.nullcontext,
-    forward: Callable[..., Tensor] = classify,
+    batching: str = "padded",
+    features: Callable | None = None,
     progress: Progress | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
@@ -101,7 +102,7 @@ def finetune(
     """Train what requires grad in ``model``; leave it with the best epoch's weights (``recipe.keep_best``) or the last.
 
     around_evaluation   context a method wants around evaluations, such as merged weights
-    forward             how class logits are computed: ``classify``, or the same for less work (gpt2/packing.py)
+    batching, features  how class logits are computed, see ``classify``: the same ones for more or less work
     progress, optimizer where an interrupted run stood (see gpt2/runs.py); a new run starts without
     after_epoch         called with the progress after each epoch, to save or show it
 
@@ -112,10 +113,10 @@ def finetune(
     optimizer = optimizer or make_optimizer(model, recipe)
     progress = progress or Progress()
     total_steps = recipe.epochs * len(train)
-    classify_together = data_parallel(model, forward)
+    forward = data_parallel(model, classify)
     if not progress.history:
         with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
+            metrics, _ = evaluate(model, validation, device, recipe.pooling, None, batching, features)
         progress.history.append(history_row(0, math.nan, math.nan, metrics, 0.0))
 
     for epoch in range(progress.epoch, recipe.epochs):
@@ -139,7 +140,7 @@ def finetune(
                 group["lr"] = recipe.lr * lr_factor(recipe, step, total_steps)
 
             with autocast(device):
-                logits = classify_together(tokens, lengths, recipe.pooling)  # (B, classes)
+                logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
             loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size  # this process's part of the mean
             optimizer.zero_grad()
             (loss * world_size()).backward()  # the sum of all parts, where DistributedDataParallel takes the mean
@@ -163,7 +164,7 @@ def finetune(
         progress.seconds_training += seconds
 
         with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling, forward=forward)
+            metrics, _ = evaluate(model, validation, device, recipe.pooling, None, batching, features)
         train_loss = sum_over_processes(torch.stack(losses)).mean().item()
         train_accuracy = sum_over_processes(torch.stack(correct)).sum().item() / seen
         progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, metrics, seconds))
@@ -223,12 +224,13 @@ def evaluate(
     device: torch.device,
     pooling: str = "last",
     positive: int | None = None,
-    forward: Callable[..., Tensor] = classify,
+    batching: str = "padded",
+    features: Callable | None = None,
 ) -> tuple[dict, np.ndarray]:
     """Metrics (fractions; ``loss`` in nats per message) and the class probabilities (n, classes), in order.
 
-    ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``forward``: as
-    in ``finetune``.
+    ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``batching`` and
+    ``features``: as in ``classify``.
     """
     was_training = model.training
     model.eval()
@@ -237,7 +239,7 @@ def evaluate(
     for places, batch in bar:
         tokens, lengths, labels = to_device(batch, device)
         with autocast(device):
-            all_logits.append(forward(model, tokens, lengths, pooling).float())
+            all_logits.append(classify(model, tokens, lengths, pooling, batching, features).float())
         all_labels.append(labels)
         order += places
     model.train(was_training)

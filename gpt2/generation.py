@@ -4,7 +4,7 @@ logits ─► / temperature ─► keep the top k ─► keep the top p ─► s
           0: take the best      (Fan et al., 2018)   (Holtzman et al., 2019, "nucleus sampling")
 
 Reading the prompt (prefill) is one pass over all its tokens; after that each new token is a pass over one token
-(decode), because the keys and values of all earlier ones are kept. ``gpt2.model.LayerCache`` shows how prompts of
+(decode), because the keys and values of all earlier ones are kept. ``gpt2.layout.KVCache`` shows how prompts of
 different lengths share one batch.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
+from gpt2.layout import Layout
 from gpt2.model import GPT2
 
 ENDED = -1  # what ``stream`` yields for a row that has ended, where rows have different lengths
@@ -95,12 +96,11 @@ def stream(
         new = tokens = tokens[:, :longest]
         for step in range(min(max_new_tokens, context - shortest + 1)):  # the last token drawn need not be read
             if step == 0 or cache is None:
-                h = model.hidden_states(tokens, cache, lengths)[rows, ends - 1]  # (B, C)
+                h = model.hidden_states(tokens, lengths, Layout(cache=cache))[rows, ends - 1]  # (B, C)
             else:
-                h = model.hidden_states(new, cache)[:, -1]
+                h = model.hidden_states(new, layout=Layout(cache=cache))[:, -1]
             if step == 0 and cache and shortest < longest:
-                for layer in cache:
-                    layer.padding = padding
+                cache.padding = padding
             new = draw(model.lm_head(h), temperature, top_k, top_p, generator)  # (B, 1)
             new = new.masked_fill(done[:, None], after)
             done |= ends == context

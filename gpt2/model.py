@@ -9,71 +9,50 @@
 Shapes in comments: B messages in a batch, T tokens in a message, C = n_embd, H = n_head heads of D = C / H
 dimensions, V = vocab_size, S keys that a query may look at, P virtual positions.
 
-Two seams let fine-tuning methods add virtual positions without changing this file; both are empty (None) by
+Two extension points let fine-tuning methods add virtual positions without changing this file; both are empty (None) by
 default. ``model.prompt`` returns vectors (P, C) placed before the token embeddings. ``block.attn.prefix`` returns
 keys and values, each (H, P, D), that every token may attend to, and has an attribute ``length`` = P. Either may
 lead with a batch dimension, for a different prompt per message. Text positions then start at P, and the model
-still returns one row per real token. A prompt may also have an attribute ``trailing`` = Q and a method ``after()`` that
-returns vectors (Q, C) to stand behind each message; the row of a message's last token is then the one read behind them.
+still returns one vector per real token. A prompt may also have an attribute ``trailing`` = Q and a method ``after()`` that
+returns vectors (Q, C) to stand behind each message; the vector of a message's last token is then read behind them.
 """
 
+import functools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gpt2.config import GPT2Config
 from gpt2.errors import InputError
+from gpt2.layout import CAUSAL, KVCache, Layout, causal_mask
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(Q Kᵀ / √D) V with a causal mask, as the formula is written (Vaswani et al., 2017).
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(Q Kᵀ / √D): how much of each key's value a query takes; each row sums to 1.
 
-    For reading, and for the tests: the model calls PyTorch's fused kernel, which computes the same thing without
-    ever storing the (T, S) matrix of weights. q (B, H, T, D); k, v (B, H, S, D) -> (B, H, T, D). The T queries are
-    the last T of the S positions.
+    q (B, H, T, D), k (B, H, S, D) -> (B, H, T, S). ``mask``: booleans that broadcast to it, who may look at whom;
+    None: the T queries are the last T of the S positions, and none looks ahead.
     """
+    mask = causal_mask(q.size(-2), k.size(-2), q.device) if mask is None else mask
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    return torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1)
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+    """softmax(Q Kᵀ / √D) V, as the formula is written (Vaswani et al., 2017): (B, H, T, D), v (B, H, S, D)."""
+    return F.dropout(attention_weights(q, k, mask), dropout) @ v
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+    """The same by PyTorch's fused kernel, which never stores the (T, S) weights: what the model uses by default."""
     T, S = q.size(-2), k.size(-2)
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (B, H, T, S)
-    scores = scores.masked_fill(~causal_mask(T, S, q.device), float("-inf"))  # no looking ahead
-    return torch.softmax(scores, dim=-1) @ v  # each row of weights sums to 1
-
-
-def causal_mask(T: int, S: int, device: torch.device) -> Tensor:
-    """(T, S) booleans: may query t, which stands at position S - T + t, look at key s? Only when s is not later."""
-    return torch.ones(T, S, dtype=torch.bool, device=device).tril(diagonal=S - T)
-
-
-class LayerCache:
-    """Keys and values that one attention layer has already computed, kept in buffers allocated once.
-
-    Texts of different lengths are read padded on the right, where no real token looks. ``padding`` (B,), set after
-    that, says how many positions each row lags behind the longest. The next tokens, one a call, go over the padding,
-    and a mask hides what is left of it:
-
-        Win  a    prize   ·         padding 1        Win  a    prize   NOW    ·
-        See  you  at      8                 0        See  you  at      8      TONIGHT
-    """
-
-    def __init__(self, capacity: int):
-        self.capacity, self.length = capacity, 0
-        self.padding = None  # None: all rows are equally long
-        self.k = self.v = None  # (B, H, capacity, D), allocated at the first append
-
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k, v (B, H, T, D) after what is there; return all of it, (B, H, length, D) each."""
-        B, H, T, D = k.shape
-        if self.k is None:  # zeros: a masked value still counts 0 times, and 0 x NaN would be NaN
-            self.k, self.v = k.new_zeros(B, H, self.capacity, D), v.new_zeros(B, H, self.capacity, D)
-        start, self.length = self.length, self.length + T
-        if self.padding is None:
-            self.k[:, :, start : self.length] = k
-            self.v[:, :, start : self.length] = v
-        else:  # T is 1
-            rows, ends = torch.arange(B, device=k.device), start - self.padding
-            self.k[rows, :, ends], self.v[rows, :, ends] = k[:, :, 0], v[:, :, 0]
-        return self.k[:, :, : self.length], self.v[:, :, : self.length]
+    if mask is None and 1 < T < S:
+        mask = causal_mask(T, S, q.device)
+    causal = mask is None and T == S  # the kernel's own mask; a single query may look at everything
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)
 
 
 class CausalSelfAttention(nn.Module):
@@ -87,34 +66,22 @@ class CausalSelfAttention(nn.Module):
         self.k_proj = nn.Linear(C, C)  # what do I contain?
         self.v_proj = nn.Linear(C, C)  # what do I pass on?
         self.out_proj = nn.Linear(C, C)
-        self.register_module("prefix", None)  # seam, see the top of the file
+        self.register_module("prefix", None)  # extension point, see the top of the file
 
     def split_heads(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
         return x.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        return self.out_proj(self.gather(self.q_proj(x), self.k_proj(x), self.v_proj(x), cache))
-
-    def gather(self, q: Tensor, k: Tensor, v: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """What each query finds: q (B, T, C), k and v (B, S, C) -> (B, T, C). The T queries are the last positions."""
-        B, T, C = q.shape
-        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
-        if self.prefix is not None and (cache is None or cache.length == 0):
-            prefix_k, prefix_v = self.prefix()  # (H, P, D) or (B, H, P, D) each
-            k = torch.cat([prefix_k.expand(B, -1, -1, -1), k], dim=2)  # the prefix stands before every token
-            v = torch.cat([prefix_v.expand(B, -1, -1, -1), v], dim=2)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        S = k.size(2)
-        mask = None if S == T or T == 1 else causal_mask(T, S, q.device)
-        if cache is not None and cache.padding is not None:  # (B, 1, 1, S): is key s the row's own already?
-            mask = (torch.arange(S, device=q.device) < cache.length - cache.padding[:, None])[:, None, None]
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(  # S == T is the common case, for which the kernel needs no mask
-            q, k, v, attn_mask=mask, is_causal=S == T, dropout_p=dropout
-        )  # (B, H, T, D)
-        return y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
+    def forward(self, x: Tensor, layout: Layout = CAUSAL) -> Tensor:
+        q = self.split_heads(self.q_proj(layout.read(x)))
+        k, v, mask = self.split_heads(self.k_proj(x)), self.split_heads(self.v_proj(x)), layout.mask
+        if self.prefix is not None and (layout.cache is None or self not in layout.cache.k):
+            k, v, mask = layout.with_prefix(*self.prefix(), k, v)
+        if layout.cache is not None:
+            k, v, mask = layout.cache.append(self, k, v)
+        attend = layout.attend or fused_attention
+        y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, H, T, D)
+        return self.out_proj(y.transpose(1, 2).flatten(2))  # heads side by side again
 
 
 class MLP(nn.Module):
@@ -141,25 +108,27 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        x = x + self.drop(self.attn(self.ln_1(x), cache))
+    def forward(self, x: Tensor, layout: Layout = CAUSAL) -> Tensor:
+        x = layout.read(x) + self.drop(self.attn(self.ln_1(x), layout))
         return x + self.drop(self.mlp(self.ln_2(x)))
 
 
 def insert_after(x: Tensor, after: Tensor, lengths: Tensor) -> Tensor:
-    """Put after[b] (Q, C) behind the first lengths[b] rows of x[b]: (B, T, C) -> (B, T + Q, C)."""
+    """Put after[b] (Q, C) behind the first lengths[b] vectors of x[b]: (B, T, C) -> (B, T + Q, C)."""
     rows = zip(x, after, lengths.tolist(), strict=True)
     return torch.stack([torch.cat([row[:n], new, row[n:]]) for row, new, n in rows])
 
 
 def remove_after(x: Tensor, Q: int, lengths: Tensor) -> Tensor:
-    """Undo ``insert_after``, but keep its last row, in the place of row lengths[b] - 1: (B, T + Q, C) -> (B, T, C)."""
+    """Undo ``insert_after``, but keep its last vector, in the place of lengths[b] - 1: (B, T + Q, C) -> (B, T, C)."""
     rows = zip(x, lengths.tolist(), strict=True)
     return torch.stack([torch.cat([row[: n - 1], row[n - 1 + Q :]]) for row, n in rows])
 
 
 class GPT2(nn.Module):
     """The whole model. ``model(tokens)``: (B, T) int64 -> logits (B, T, V)."""
+
+    checkpointing = False  # True: keep only each block's input for the backward pass, and compute the rest again there
 
     def __init__(self, config: GPT2Config):
         super().__init__()
@@ -171,7 +140,7 @@ class GPT2(nn.Module):
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.wte.weight  # tied: one matrix reads tokens in and scores them on the way out
-        self.register_module("prompt", None)  # seam, see the top of the file
+        self.register_module("prompt", None)  # extension point, see the top of the file
         self.initialise()
 
     @torch.no_grad()
@@ -186,9 +155,9 @@ class GPT2(nn.Module):
             else:
                 parameter.fill_(1.0)  # norm gains
 
-    def new_cache(self, positions: int | None = None) -> list[LayerCache]:
+    def new_cache(self, positions: int | None = None) -> KVCache:
         """An empty key/value cache, with room for ``positions`` (default: all): pass it to every call for one batch."""
-        return [LayerCache(positions or self.config.n_positions) for _ in self.h]
+        return KVCache(positions or self.config.n_positions)
 
     def virtual_positions(self) -> int:
         """Positions taken by prompt and prefix; the text has n_positions minus this many left."""
@@ -201,21 +170,22 @@ class GPT2(nn.Module):
     def prefix_positions(self) -> int:
         return max((block.attn.prefix.length for block in self.h if block.attn.prefix is not None), default=0)
 
-    def embed(
-        self, tokens: Tensor, past: int = 0, lengths: Tensor | None = None, padding: Tensor | None = None
-    ) -> Tensor:
-        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C), at positions ``past`` less ``padding`` (B,)."""
+    def embed(self, tokens: Tensor, lengths: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C); behind the tokens of ``cache``, if it has any."""
+        B, T = tokens.shape
         x = self.wte(tokens)  # (B, T, C)
-        if past == 0:
-            past = self.prefix_positions()
+        start = cache.length if cache else 0
+        if start == 0:
+            start = self.prefix_positions()
             if self.trailing_positions():
-                x = insert_after(x, self.prompt.after().expand(len(tokens), -1, -1), lengths)  # (B, T + Q, C)
+                lengths = torch.full((B,), T) if lengths is None else lengths
+                x = insert_after(x, self.prompt.after().expand(B, -1, -1), lengths)  # (B, T + Q, C)
             if self.prompt is not None:
-                x = torch.cat([self.prompt().expand(len(tokens), -1, -1), x], dim=1)  # (B, P + T + Q, C)
-        end = past + x.size(1)
-        positions = torch.arange(past, end, device=tokens.device)
-        if padding is not None:
-            positions = positions - padding[:, None]  # (B, T)
+                x = torch.cat([self.prompt().expand(B, -1, -1), x], dim=1)  # (B, P + T + Q, C)
+        end = start + x.size(1)
+        positions = torch.arange(start, end, device=tokens.device)
+        if cache and cache.padding is not None:
+            positions = positions - cache.padding[:, None]  # (B, T)
         elif end > self.config.n_positions:
             raise InputError(
                 f"{end} positions are more than this model's context of {self.config.n_positions}; shorten the text"
@@ -223,26 +193,40 @@ class GPT2(nn.Module):
         return self.drop(x + self.wpe(positions))
 
     def hidden_states(
-        self, tokens: Tensor, cache: list[LayerCache] | None = None, lengths: Tensor | None = None
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        layout: Layout = CAUSAL,
+        x: Tensor | None = None,
+        first: int = 0,
+        end: int | None = None,
     ) -> Tensor:
-        """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one row per real token.
+        """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one vector per real token. Where the
+        layout names ``outputs``, only those: (B, C).
 
-        ``lengths`` (B,) says where each message ends, which only a prompt with a trailing part asks; by default at T.
+        lengths   (B,) where each message ends, which only a prompt with a trailing part asks; by default at T
+        x, first  start at block ``first``, with ``x`` as what enters it, instead of with the embeddings at block 0
+        end       stop there, and return what would enter block ``end``, in the layout's arrangement
         """
+        new_text = not (layout.cache and layout.cache.length)
+        if x is None:
+            x = layout.arrange(self.embed(tokens, lengths, layout.cache))
+        for i in range(first, len(self.h) if end is None else end):
+            block = functools.partial(checkpoint, self.h[i], use_reentrant=False) if self.checkpointing else self.h[i]
+            x = block(x, layout.last(x) if i + 1 == len(self.h) else layout.everywhere())
+        if end is not None:
+            return x
+        if layout.outputs is not None:
+            return self.ln_f(x.flatten(0, 1))
         B, T = tokens.shape
-        past = max(layer.length for layer in cache) if cache else 0
-        Q = self.trailing_positions() if past == 0 else 0
-        lengths = torch.full((B,), T) if lengths is None else lengths
-        x = self.embed(tokens, past, lengths, cache[0].padding if cache else None)
-        for i, block in enumerate(self.h):
-            x = block(x, cache[i] if cache else None)
-        x = x[:, -T - Q :]  # the rows of a prompt have done their work
-        return self.ln_f(remove_after(x, Q, lengths) if Q else x)
+        Q = self.trailing_positions() if new_text else 0
+        x = x[:, -T - Q :]  # the vectors of a prompt have done their work
+        return self.ln_f(remove_after(x, Q, torch.full((B,), T) if lengths is None else lengths) if Q else x)
 
-    def forward(self, tokens: Tensor, cache: list[LayerCache] | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """(B, T) int64 -> logits (B, T, V).
 
         With a ``cache`` (from ``new_cache``), ``tokens`` are only the new ones, and they attend to all earlier calls.
         Raises InputError when the text is longer than the context.
         """
-        return self.lm_head(self.hidden_states(tokens, cache))
+        return self.lm_head(self.hidden_states(tokens, layout=Layout(cache=cache) if cache else CAUSAL))

@@ -176,7 +176,6 @@ def merged(model: nn.Module) -> Iterator[nn.Module]:
 
 from peft.checkpoints import load, save  # noqa: E402 - they need the names above
 from peft.export import export  # noqa: E402
-from peft.lora import fuse  # noqa: E402
 from peft.switching import Adapters  # noqa: E402
 
 __all__ = [
@@ -185,7 +184,6 @@ __all__ = [
     "Method",
     "apply",
     "export",
-    "fuse",
     "load",
     "merge",
     "merged",

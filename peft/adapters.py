@@ -73,8 +73,8 @@ class ParallelAdapter(nn.Module):
         super().__init__()
         self.sublayer, self.adapter = sublayer, adapter
 
-    def forward(self, x: Tensor, *rest) -> Tensor:
-        return self.sublayer(x, *rest) + self.adapter(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sublayer(x) + self.adapter(x)
 
 
 def new_adapter(model: GPT2, *options) -> BottleneckAdapter:

@@ -33,7 +33,6 @@ from torch import Tensor, nn
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
-from peft import lora_fused
 from peft.targets import select
 
 SCALINGS = {
@@ -85,8 +84,8 @@ class LoRALayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(self.dropout(x), self.A)  # (…, r): the narrow place
-        return F.linear(x, self.B) * self.scale
+        x = F.linear(self.dropout(x), self.A) * self.scale  # (…, r): scaled here, where it is narrow
+        return F.linear(x, self.B)
 
     def delta(self) -> Tensor:
         """ΔW = s B A as a full matrix, (out_dim, in_dim): what merging adds to W."""
@@ -96,17 +95,12 @@ class LoRALayer(nn.Module):
 class LinearWithLoRA(nn.Module):
     """A linear layer and the low-rank change beside it; options as for LoRALayer, which ``change`` may replace."""
 
-    fused = False  # see ``fuse``
-
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, change: type = LoRALayer, **options):
         super().__init__()
         self.linear = linear
         self.lora = change(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fused and lora_fused.fits(self, x):
-            weights = self.linear.weight, self.linear.bias, self.lora.A, self.lora.B
-            return lora_fused.LowRankLinear.apply(x, *weights, self.lora.scale)
         return self.linear(x) + self.lora(x)
 
     @torch.no_grad()
@@ -135,13 +129,6 @@ class EmbeddingWithLoRA(nn.Module):
     def merged(self) -> nn.Embedding:
         weight = self.embedding.weight + self.lora.delta().T
         return nn.Embedding.from_pretrained(weight, freeze=True)
-
-
-def fuse(model: nn.Module, on: bool = True) -> None:
-    """Compute LoRA by peft/lora_fused.py where it fits: the same numbers, sooner."""
-    for module in model.modules():
-        if type(module) is LinearWithLoRA and type(module.lora) is LoRALayer:
-            module.fused = on
 
 
 def linear_like(linear: nn.Linear, weight: Tensor) -> nn.Linear:

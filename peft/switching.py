@@ -133,8 +133,8 @@ class PerRow(nn.Module):
         self.rows = [(tasks == task).nonzero()[:, 0] for task in range(len(modules))]
         self.back = torch.cat(self.rows).argsort()  # from the order of the groups to that of the batch
 
-    def forward(self, x: Tensor, *rest) -> Tensor:
-        groups = [module(x[rows], *rest) for module, rows in zip(self.of_task, self.rows, strict=True)]
+    def forward(self, x: Tensor) -> Tensor:
+        groups = [module(x[rows]) for module, rows in zip(self.of_task, self.rows, strict=True)]
         return torch.cat(groups)[self.back]
 
 

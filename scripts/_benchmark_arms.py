@@ -9,21 +9,21 @@ import _cli  # noqa: F401 - puts our packages on the path
 import torch
 import torch.nn.functional as F
 from _benchmark_worker import Arm, Batch, read_batches, serve_arm
-from _experiment import TRUNK_BATCH
-from torch import Tensor, nn
+from _experiment import FEATURE_BATCH
+from torch import Tensor
 
 import peft
 from data.batching import cut, make_batch
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify
 from gpt2.finetune import Recipe, make_optimizer
-from gpt2.packing import FastClassify, frozen_blocks
+from gpt2.training.frozen_features import FrozenFeatureCache, frozen_blocks
 
 LORA = {"rank": 8, "alpha": 8}  # in every arm
 
 
 class Published(Arm):
-    """The walk-through's recipe, straightforward: every message padded to the longest, every position through every
+    """The reference recipe (Raschka, 2024), straightforward: every message padded to the longest, every position through every
     layer and the head, and one of them read."""
 
     order = "random"
@@ -52,49 +52,40 @@ class Ours(Arm):
         self,
         job: dict,
         grouped: bool = True,  # messages of like length share a batch
-        packed: bool = True,  # gpt2/packing.py, else the plain path with padding
-        last_row: bool = True,  # the last block computes the row that is read
-        trunk: bool = True,  # what frozen blocks compute is kept
-        fused: bool = True,  # LoRA's gradients by peft/lora_fused.py, else by autograd
+        packed: bool = True,  # else batches stay padded
+        last_only: bool = True,  # the last block computes only the position that is read
+        features: bool = True,  # what frozen blocks compute is kept
         checkpointing: bool = False,  # recompute blocks in the backward pass
     ):
         self.order = "grouped" if grouped else "random"
-        self.packed, self.last_row, self.trunk, self.checkpointing = packed, last_row, trunk, checkpointing
+        self.packed, self.last_only, self.keep = packed, last_only, packed and features
         self.model = with_method(load_gpt2(job["model"]), job)
-        peft.fuse(self.model, on=fused)
+        self.model.checkpointing = checkpointing
         self.optimizer = make_optimizer(self.model, Recipe(lr=job["lr"]))
 
     def start(self) -> None:
-        self.forward = classify
-        if self.packed:
-            kind = FastClassify if self.last_row else EveryRow
-            self.forward = kind(self.model, checkpointing=self.checkpointing)
-            if not self.trunk:
-                self.forward.trunk = 0
+        features = FrozenFeatureCache(self.model)
+        self.features = features if self.keep and features.blocks else None
 
     def prepare(self, batches: list[Batch]) -> None:
-        if isinstance(self.forward, FastClassify):
+        if self.features is not None:
             messages = sorted((message for batch in batches for message in batch[0]), key=len)
-            pieces = (make_batch(piece, [0] * len(piece))[:2] for piece in cut(messages, TRUNK_BATCH))
-            self.forward.remember(self.model, pieces)
+            pieces = (make_batch(piece, [0] * len(piece))[:2] for piece in cut(messages, FEATURE_BATCH))
+            self.features.fill(self.model, pieces)
 
     def loss(self, batch: Batch) -> Tensor:
         tokens, lengths, labels = make_batch(*batch)
-        return F.cross_entropy(self.forward(self.model, tokens, lengths), labels)
+        if self.last_only:
+            how = "packed" if self.packed else "padded"
+            return F.cross_entropy(classify(self.model, tokens, lengths, "last", how, self.features), labels)
+        h = self.model.hidden_states(tokens, lengths)[torch.arange(len(tokens)), lengths - 1]  # (B, C)
+        return F.cross_entropy(self.model.lm_head(h), labels)
 
     def rows(self, batch: Batch) -> int:
         return sum(map(len, batch[0])) if self.packed else super().rows(batch)
 
     def about(self) -> dict:
-        return {"frozen_blocks": frozen_blocks(self.model) if self.packed and self.trunk else 0}
-
-
-class EveryRow(FastClassify):
-    """The last block, too, computes all rows of a message, and only then is the last one picked."""
-
-    def run(self, block: nn.Module, x: Tensor, rows: list[int], last_only: bool) -> Tensor:
-        x = super().run(block, x, rows, last_only=False)
-        return x[torch.tensor(rows).cumsum(0) - 1] if last_only else x
+        return {"frozen_blocks": frozen_blocks(self.model) if self.keep else 0}
 
 
 @dataclass(frozen=True)
@@ -107,15 +98,13 @@ class Switch:
 
 
 SWITCHES = {
-    "simple": Switch(
-        "all of them off but grouping: `--engine simple`",
-        ("lora", "selective", "head", "full"),
-        {"packed": False, "fused": False},
+    "padded": Switch("padded batches: `--batching padded`", ("lora", "selective", "head", "full"), {"packed": False}),
+    "every-position": Switch(
+        "padded batches, every position of the last block",
+        ("lora", "selective", "full"),
+        {"packed": False, "last_only": False},
     ),
-    "padded": Switch("no packing: padded batches, every row of the last block", ("lora",), {"packed": False}),
-    "every-row": Switch("every row of the last block", ("lora", "selective", "full"), {"last_row": False}),
-    "autograd": Switch("LoRA's gradients by autograd", ("lora",), {"fused": False}),
-    "no-trunk": Switch("frozen trunk recomputed in every epoch", ("selective", "head"), {"trunk": False}),
+    "no-features": Switch("frozen blocks recomputed in every epoch", ("selective", "head"), {"features": False}),
     "ungrouped": Switch("messages in random order", ("lora", "full"), {"grouped": False}),
     "checkpointing": Switch("activation checkpointing on", ("lora", "full"), {"checkpointing": True}),
 }

@@ -10,7 +10,7 @@ are products, and of them what the loss and the gradients need:
                                8 · C · pairs more       the four products of its gradients, where something trains below
 
 Norms, GELU, softmax, the embedding and the optimiser are not counted: they are small, and limited by memory, not by
-arithmetic. A frozen trunk (see gpt2/packing.py) is needed once for each different message, in the first epoch.
+arithmetic. Frozen blocks (gpt2/training/frozen_features.py) are needed once for each different message, in the first epoch.
 """
 
 import time
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from gpt2.model import GPT2
-from gpt2.packing import frozen_blocks
+from gpt2.training.frozen_features import frozen_blocks
 from peft.lora import LinearWithLoRA
 
 SIDE = 2048  # of the square matrices that measure the machine
@@ -28,15 +28,11 @@ SIDE = 2048  # of the square matrices that measure the machine
 
 def needed(model: GPT2, messages: Sequence[Sequence[int]]) -> tuple[int, int]:
     """Operations of the first epoch and of each later one. ``model``, with its method in place, may be on "meta"."""
-    trunk = frozen_blocks(model)
-    below = trunk_operations(model, trunk, {tuple(message) for message in messages})
-    above = sum(operations(model, len(message), range(trunk, len(model.h))) for message in messages)
+    frozen = frozen_blocks(model)
+    below = sum(operations(model, len(message), range(frozen)) for message in {tuple(message) for message in messages})
+    above = sum(operations(model, len(message), range(frozen, len(model.h))) for message in messages)
     head = sum(linear(model.lm_head, 1, trains(model.ln_f, model.h, model.wte, model.wpe)) for _ in messages)
     return below + above + head, above + head
-
-
-def trunk_operations(model: GPT2, trunk: int, messages: set[tuple[int, ...]]) -> int:
-    return sum(operations(model, len(message), range(trunk)) for message in messages)
 
 
 def operations(model: GPT2, length: int, blocks: range) -> int:

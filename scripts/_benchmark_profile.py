@@ -33,7 +33,7 @@ def measure_profile(method: str, served: Served, checkpoint: Path, config: GPT2C
     batches = read_batches(job, arm.order)
     chosen = [batches[i * len(batches) // STEPS] for i in range(STEPS)]
     for batch in tqdm(chosen, desc="before the profile", unit="step", leave=False, disable=None):
-        arm.step(batch)  # threads start, memory is allocated, and a frozen trunk computes what it will keep
+        arm.step(batch)  # threads start, memory is allocated, and frozen blocks compute what is kept of them
     with profile(record_shapes=True) as recorded:
         for batch in tqdm(chosen, desc="profile", unit="step", leave=False, disable=None):
             arm.step(batch)

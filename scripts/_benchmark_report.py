@@ -156,7 +156,7 @@ def agreement(methods: dict) -> str:
     rows = []
     for method, measured in methods.items():
         arms, switched = measured["arms"], measured["switches"]
-        others = {"the simple path": (switched[OURS], switched["simple"])}
+        others = {"padded batches, every position": (switched[OURS], switched["every-position"])}
         if LIBRARY in arms:
             others[LIBRARY] = (arms[OURS], arms[LIBRARY])
         for name, (ours, other) in others.items():

@@ -120,7 +120,7 @@ def measure(
 ) -> dict[str, dict]:
     """Run each arm's ``steps`` in ``rounds`` pieces, turn by turn; returns what each arm is, and its records.
 
-    Where an arm keeps a frozen trunk, its second pass over the same batches costs less than the first: then every arm
+    Where an arm keeps what frozen blocks give, its second pass over the same batches costs less than the first: then every arm
     makes two passes, so that "first epoch" and "later epoch" are known of each.
     """
     with tqdm(total=sum(steps.values()), desc=title, unit="step", disable=None) as bar:

@@ -50,11 +50,11 @@ def one_table(job: dict, say) -> None:
     from data import load_dataset
     from data.batching import MessageBatches, encode
     from gpt2 import load_gpt2
-    from gpt2.classifier import add_classification_head
+    from gpt2.classifier import add_classification_head, classify
     from gpt2.devices import fit_threads
     from gpt2.finetune import Recipe, make_optimizer
-    from gpt2.packing import FastClassify
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.frozen_features import FrozenFeatureCache
 
     model = load_gpt2(job["model"])
     fit_threads(model.config.n_embd)
@@ -71,10 +71,11 @@ def one_table(job: dict, say) -> None:
     del messages
     loaded = time.perf_counter()
 
-    forward, optimizer = FastClassify(model), make_optimizer(model, Recipe(lr=peft.METHODS["head"].learning_rate(128)))
+    features = FrozenFeatureCache(model)
+    optimizer = make_optimizer(model, Recipe(lr=peft.METHODS["head"].learning_rate(128)))
     for tokens_, lengths, labels in batches.shuffled(SEED, 0):
         optimizer.zero_grad()
-        F.cross_entropy(forward(model, tokens_, lengths), labels).backward()
+        F.cross_entropy(classify(model, tokens_, lengths, "last", "packed", features), labels).backward()
         optimizer.step()
     say(
         {
@@ -84,7 +85,7 @@ def one_table(job: dict, say) -> None:
             "epoch_seconds": time.perf_counter() - loaded,
             "before_mb": before,
             "peak_mb": peak_mb(),
-            "kept_mb": sum(rows.nbytes for rows in forward.kept.values()) / 1e6,
+            "kept_mb": sum(rows.nbytes for rows in features.kept.values()) / 1e6,
         }
     )
 
@@ -104,7 +105,7 @@ def report(tables: list[dict]) -> str:
         "A synthetic table, the practice model, `head`: reading, encoding and one epoch, each size in a process of its "
         f"own. From {before['messages']:,} to {last['messages']:,} messages, time grows as their number to the power "
         f"of {power:.2f}, and peak memory by {growth:,.0f} bytes a message, of which {kept:,.0f} are what the frozen "
-        "trunk gave; that has a limit of 500 MB."
+        "blocks gave; that has a limit of 500 MB."
     )
     columns = ["messages", "trained on", "loading, s", "an epoch, s", "ms a message"]
     return f"## Many messages\n\n{text}\n\n{table([*columns, 'before, MB', 'peak, MB', 'kept, MB'], rows)}"

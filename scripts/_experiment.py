@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,16 @@ from tqdm import tqdm
 import peft
 from data import Dataset
 from data.batching import MessageBatches
-from gpt2.classifier import classify
 from gpt2.devices import autocast, peak_memory_mb, to_device
 from gpt2.distributed import is_main
 from gpt2.errors import RunError
 from gpt2.files import whole_file, write_json
 from gpt2.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
 from gpt2.model import GPT2
-from gpt2.packing import FastClassify
 from gpt2.runs import STATE_FILE, load_state, read_json, save_state, without_nan, write_confusion, write_history
+from gpt2.training.frozen_features import FrozenFeatureCache
 
-TRUNK_BATCH = 64  # messages that go through frozen blocks at a time
+FEATURE_BATCH = 64  # messages that go through frozen blocks at a time
 
 
 @dataclass
@@ -39,7 +37,8 @@ class Experiment:
     folder: Path
     config: dict
     started: float  # time.perf_counter() when the command began
-    forward: Callable[..., torch.Tensor] = classify  # how class logits are computed
+    batching: str = "packed"
+    features: FrozenFeatureCache | None = None
 
     def run(self, resuming: bool) -> None:
         """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
@@ -51,7 +50,7 @@ class Experiment:
             print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
         self.record("running")
         try:
-            self.run_trunk()
+            self.fill_features()
             finetune(
                 self.model,
                 self.batches["train"],
@@ -59,7 +58,8 @@ class Experiment:
                 self.recipe,
                 self.device,
                 around_evaluation=peft.merged,
-                forward=self.forward,
+                batching=self.batching,
+                features=self.features,
                 progress=self.progress,
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
@@ -78,16 +78,16 @@ class Experiment:
             self.record("failed")
             raise
 
-    def run_trunk(self) -> None:
+    def fill_features(self) -> None:
         """Where the lower blocks are frozen, compute what they make of the training messages once, before training."""
-        if not isinstance(self.forward, FastClassify) or not self.forward.trunk:
+        if self.features is None:
             return
-        start, batches = time.perf_counter(), self.batches["train"].by_length(TRUNK_BATCH)
-        total = math.ceil(len(self.dataset.train) / TRUNK_BATCH)
+        start, batches = time.perf_counter(), self.batches["train"].by_length(FEATURE_BATCH)
+        total = math.ceil(len(self.dataset.train) / FEATURE_BATCH)
         bar = tqdm(batches, desc="frozen blocks", total=total, unit="batch", leave=False, disable=None)
         with autocast(self.device):
             inputs = (to_device(batch[:2], self.device) for _, batch in bar)
-            self.forward.remember(self.model, inputs, self.recipe.pooling)
+            self.features.fill(self.model, inputs, self.recipe.pooling)
         self.progress.seconds_training += time.perf_counter() - start
 
     def record(self, status: str, **results) -> dict:
@@ -133,7 +133,7 @@ class Experiment:
             for name, batches in self.batches.items():
                 index = classes.index(positive) if positive else None
                 results[name], probabilities = evaluate(
-                    self.model, batches, self.device, self.recipe.pooling, index, self.forward
+                    self.model, batches, self.device, self.recipe.pooling, index, self.batching, self.features
                 )
         write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
         self.write_predictions(probabilities)

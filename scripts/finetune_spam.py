@@ -45,10 +45,10 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
 
     import peft
     from data import load_dataset
-    from gpt2.classifier import add_classification_head, classify
+    from gpt2.classifier import add_classification_head
     from gpt2.devices import describe, fit_threads
     from gpt2.distributed import agree, main_first
-    from gpt2.packing import FastClassify
+    from gpt2.training.frozen_features import FrozenFeatureCache
     from gpt2.weights import load_gpt2
 
     with main_first():
@@ -102,11 +102,13 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     describe_run(model, dataset, config, cut, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
-    forward = classify
-    if args.engine == "fast":
-        peft.fuse(model)
-        forward = FastClassify(model, args.trunk_memory, args.checkpointing)
-    Experiment(model, dataset, batches, recipe, device, folder, config, started, forward).run(resuming)
+    model.checkpointing = args.checkpointing
+    features, batching = FrozenFeatureCache(model, args.feature_memory), args.batching
+    if batching is None:  # on a GPU, starting a kernel costs more than a few padded positions
+        batching = "packed" if device.type == "cpu" or features.blocks else "padded"
+    if batching == "padded" or not features.blocks or recipe.pooling not in ("last", "last-position"):
+        features = None
+    Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
 
 
 def early_choice(argv: list[str]):
@@ -159,20 +161,21 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument("--pooling", choices=("last", "last-position", "first", "mean"), help="token the head reads")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run goes on")
     parser.add_argument(
-        "--engine",
-        default="fast",
-        choices=("fast", "simple"),
-        help="simple: pad every batch and compute every row, as one would first write it; same results, slower",
+        "--batching",
+        choices=("packed", "padded"),
+        help="packed: no padding, messages laid end to end; same results (default: packed on a CPU, else padded, "
+        "unless frozen blocks can be run once)",
     )
     parser.add_argument(
         "--checkpointing", action="store_true", help="recompute blocks in the backward pass: less memory, more time"
     )
     parser.add_argument(
-        "--trunk-memory",
+        "--feature-memory",
         type=float,
         default=500,
         metavar="MB",
-        help="room for what frozen lower blocks compute, kept from epoch to epoch (default: %(default)s)",
+        help="room for the frozen-feature cache: what frozen lower blocks give, kept from epoch to epoch (default: "
+        "%(default)s)",
     )
     parser.add_argument("--also-train", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
 

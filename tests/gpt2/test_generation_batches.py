@@ -48,7 +48,7 @@ def test_equal_lengths_need_no_mask_and_give_what_no_lengths_give(tiny_model, dr
     tokens, caches = draw_tokens(3, 6, tiny_model), keep_caches(tiny_model, monkeypatch)
     rows = generate(tiny_model, tokens, 8, lengths=[4, 4, 4], temperature=1.0, seed=3)
     assert torch.equal(torch.stack(rows), generate(tiny_model, tokens[:, :4], 8, temperature=1.0, seed=3))
-    assert all(layer.padding is None for cache in caches for layer in cache)
+    assert all(cache.padding is None for cache in caches)
 
 
 def test_seed_repeats_a_batch_of_different_lengths(tiny_model, draw_tokens):
@@ -83,9 +83,11 @@ def test_cache_is_allocated_once_and_no_larger_than_needed(
     caches = keep_caches(tiny_model, monkeypatch)
     buffers = set()
     for _ in stream(tiny_model, draw_tokens(3, 9, tiny_model), new, lengths=lengths):
-        buffers |= {(layer.k.data_ptr(), layer.v.data_ptr()) for layer in caches[0]}
-    assert len(caches) == 1 and len(buffers) == len(tiny_model.h)
-    assert {layer.k.shape for layer in caches[0]} == {(3, 3, positions, 8)}  # the last token drawn is never read
+        buffers |= {kept.data_ptr() for kept in (*caches[0].k.values(), *caches[0].v.values())}
+    assert len(caches) == 1 and len(buffers) == 2 * len(tiny_model.h)
+    assert {kept.shape for kept in (*caches[0].k.values(), *caches[0].v.values())} == {
+        (3, 3, positions, 8)
+    }  # the last token drawn is never read
 
 
 @pytest.mark.parametrize(

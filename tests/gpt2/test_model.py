@@ -8,7 +8,8 @@ from torch import nn
 
 from gpt2 import GPT2, GPT2Config, InputError, generate
 from gpt2.config import SIZES
-from gpt2.model import LayerCache, causal_mask, plain_attention
+from gpt2.layout import KVCache, Layout, causal_mask
+from gpt2.model import plain_attention
 
 TOLERANCE = {"atol": 1e-4, "rtol": 0}
 
@@ -154,10 +155,10 @@ def test_plain_attention_is_the_formula_position_by_position():
 def test_fused_attention_equals_plain_attention(tiny_model, past, time):
     attn = tiny_model.h[0].attn
     x = torch.randn(2, past + time, 24, generator=torch.Generator().manual_seed(5))
-    cache = LayerCache(capacity=24)
+    layout = Layout(cache=KVCache(capacity=24))
     if past:
-        attn(x[:, :past], cache)
-    y = attn(x[:, past:], cache)
+        attn(x[:, :past], layout)
+    y = attn(x[:, past:], layout)
     q, k, v = (attn.split_heads(projection(x)) for projection in (attn.q_proj, attn.k_proj, attn.v_proj))
     expected = plain_attention(q[:, :, past:], k, v).transpose(1, 2).reshape(2, time, 24)
     torch.testing.assert_close(y, attn.out_proj(expected), atol=1e-5, rtol=1e-5)
@@ -279,10 +280,10 @@ def test_prefix_in_one_block_only_works_with_cache(tiny_model, draw_tokens, whic
 @torch.no_grad()
 def test_rows_go_on_each_behind_its_own_text(tiny_model, draw_tokens):
     tokens, cache = draw_tokens(2, 6, tiny_model), tiny_model.new_cache(12)
-    tiny_model.hidden_states(tokens, cache)
-    for layer in cache:
-        assert layer.k.size(2) == 12 and not layer.k[:, :, 6:].any() and not layer.v[:, :, 6:].any()
-        layer.padding = torch.tensor([4, 0])
+    tiny_model.hidden_states(tokens, layout=Layout(cache=cache))
+    for kept in (*cache.k.values(), *cache.v.values()):
+        assert kept.size(2) == 12 and not kept[:, :, 6:].any()
+    cache.padding = torch.tensor([4, 0])
     new = draw_tokens(2, 3, tiny_model)
     for t in range(3):
         logits = tiny_model(new[:, t : t + 1], cache)[:, -1]
@@ -291,7 +292,7 @@ def test_rows_go_on_each_behind_its_own_text(tiny_model, draw_tokens):
             torch.testing.assert_close(logits[row], tiny_model(text[None])[0, -1], atol=1e-5, rtol=1e-5)
 
 
-# ------------------------------------------------------------------------------------- both seams, and the context
+# ------------------------------------------------------------------------------------- both extension points, and the context
 
 
 def give_prompt(model):

@@ -1,11 +1,15 @@
-"""The fast path: the same logits as the plain one, with the work left out that it says it leaves out."""
+"""Packed batches and the frozen-feature cache: the same logits and gradients as a padded batch in which every position
+is computed, with the work left out that they say they leave out."""
 
 import pytest
 import torch
 from torch import nn
 
+from gpt2 import InputError
 from gpt2.classifier import add_classification_head, classify
-from gpt2.packing import FastClassify, frozen_blocks, pack
+from gpt2.layout import Layout
+from gpt2.model import GPT2, attention_weights, plain_attention
+from gpt2.training.frozen_features import FrozenFeatureCache, frozen_blocks
 
 LENGTHS = torch.tensor([3, 9, 1, 6])
 
@@ -21,93 +25,127 @@ def tokens():
     return torch.randint(97, (4, 11), generator=torch.Generator().manual_seed(5))
 
 
-def rows_seen(layer: nn.Module) -> list[int]:
-    """How many rows go into ``layer``, one number a call."""
+def every_position(model: GPT2, tokens, lengths, pooling="last"):
+    """Class logits without a layout: every position of every block, then one is picked."""
+    h = model.lm_head(model.hidden_states(tokens, lengths))  # (B, T, classes)
+    if pooling == "mean":
+        return torch.stack([message[:n].mean(dim=0) for message, n in zip(h, lengths.tolist(), strict=True)])
+    read = {"last": lengths - 1, "last-position": torch.full_like(lengths, tokens.size(1) - 1), "first": 0 * lengths}
+    return h[torch.arange(len(tokens)), read[pooling]]
+
+
+def positions_seen(layer: nn.Module) -> list[int]:
+    """How many positions go into ``layer``, one number a call."""
     seen = []
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel() // inputs[0].size(-1)))
     return seen
 
 
-def test_packing_keeps_the_real_rows_in_order():
-    x = torch.arange(12).view(2, 3, 2)
-    assert torch.equal(pack(x, [1, 3]), torch.tensor([[0, 1], [6, 7], [8, 9], [10, 11]]))
+def freeze_below(classifier, block=1):
+    for module in (classifier.wte, classifier.wpe, *classifier.h[:block]):
+        module.requires_grad_(False)
+
+
+def test_packing_keeps_the_real_positions_in_order():
+    layout = Layout.of_packed(torch.tensor([1, 3]), width=3)
+    assert layout.arrange(torch.arange(12).view(2, 3, 2)).tolist() == [[[0, 1], [6, 7], [8, 9], [10, 11]]]
+    assert layout.mask.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1]]
+    assert layout.outputs.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("pooling", ["last", "last-position", "first", "mean"])
 @pytest.mark.parametrize("train", ["everything", "last block", "head"])
-def test_logits_and_gradients_are_those_of_the_plain_path(classifier, tokens, pooling, train):
+def test_logits_and_gradients_equal_those_of_every_position(classifier, tokens, pooling, train):
     classifier.double().requires_grad_(train == "everything")
     classifier.h[-1].requires_grad_(train != "head")
     classifier.lm_head.requires_grad_(True)
-    forward = FastClassify(classifier)
+    features = FrozenFeatureCache(classifier) if pooling.startswith("last") and train != "everything" else None
+    ways = [(every_position, ()), (classify, ("padded",)), (classify, ("packed",))]
+    ways += 2 * [(classify, ("packed", features))]  # the second time from what was kept
     results = []
-    for how in (classify, forward, forward):  # the second time from what the trunk left
+    for function, how in ways:
         classifier.zero_grad(set_to_none=True)
-        logits = how(classifier, tokens, LENGTHS, pooling)
+        logits = function(classifier, tokens, LENGTHS, pooling, *how)
         logits.square().sum().backward()
         results.append([logits, *(p.grad for p in classifier.parameters() if p.requires_grad)])
-    for fast in results[1:]:
-        for ours, plain in zip(fast, results[0], strict=True):
-            torch.testing.assert_close(ours, plain, atol=1e-10, rtol=1e-8)
+    for ours in results[1:]:
+        for one, other in zip(ours, results[0], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-8)
 
 
-def test_no_row_is_computed_for_padding_and_one_a_message_at_the_end(classifier, tokens):
-    middle, keys = rows_seen(classifier.h[0].mlp.fc_in), rows_seen(classifier.h[1].attn.k_proj)
-    last, head = rows_seen(classifier.h[1].mlp.fc_in), rows_seen(classifier.lm_head)
-    FastClassify(classifier)(classifier, tokens, LENGTHS)
+def test_nothing_is_computed_for_padding_and_one_position_a_message_at_the_end(classifier, tokens):
+    middle, keys = positions_seen(classifier.h[0].mlp.fc_in), positions_seen(classifier.h[1].attn.k_proj)
+    last, head = positions_seen(classifier.h[1].mlp.fc_in), positions_seen(classifier.lm_head)
+    classify(classifier, tokens, LENGTHS, batching="packed")
     assert (middle, keys, last, head) == ([19], [19], [4], [4])
-    FastClassify(classifier)(classifier, tokens, LENGTHS, "last-position")
-    assert (middle[1:], last[1:]) == ([44], [4])
+    classify(classifier, tokens, LENGTHS)
+    assert (middle[1:], keys[1:], last[1:], head[1:]) == ([44], [44], [4], [4])
 
 
-def test_a_frozen_trunk_runs_once_a_message(classifier, tokens):
-    classifier.h[0].requires_grad_(False)
-    classifier.wte.requires_grad_(False)
-    classifier.wpe.requires_grad_(False)
-    below, above = rows_seen(classifier.h[0].mlp.fc_in), rows_seen(classifier.h[1].attn.k_proj)
-    forward = FastClassify(classifier)
-    assert forward.trunk == 1
-    first = forward(classifier, tokens, LENGTHS)
+@pytest.mark.parametrize("lengths", [[0, 9, 1, 6], [3, 12, 1, 6], [-1, 2, 2, 2]])
+@pytest.mark.parametrize("batching", ["padded", "packed"])
+def test_a_length_out_of_range_gets_one_line(classifier, tokens, lengths, batching):
+    with pytest.raises(InputError, match=r"lengths go from .* expected 1 to 11"):
+        classify(classifier, tokens, torch.tensor(lengths), batching=batching)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batching", ["padded", "packed"])
+def test_the_written_formula_runs_in_the_real_model_and_hands_out_its_weights(classifier, tokens, batching):
+    seen = []
+
+    def attend(q, k, v, mask, dropout):
+        seen.append(attention_weights(q, k, mask))
+        return plain_attention(q, k, v, mask, dropout)
+
+    expected = classifier.hidden_states(tokens)
+    torch.testing.assert_close(classifier.hidden_states(tokens, layout=Layout(attend=attend)), expected)
+    assert len(seen) == 2 and seen[0].shape == (4, 3, 11, 11)
+    torch.testing.assert_close(seen[0].sum(dim=-1), torch.ones(4, 3, 11))
+
+
+def test_frozen_blocks_run_once_a_message(classifier, tokens):
+    freeze_below(classifier)
+    below, above = positions_seen(classifier.h[0].mlp.fc_in), positions_seen(classifier.h[1].attn.k_proj)
+    features = FrozenFeatureCache(classifier)
+    assert features.blocks == 1
+    first = classify(classifier, tokens, LENGTHS, "last", "packed", features)
     wider = torch.cat([tokens.flip(0), torch.zeros(4, 3, dtype=torch.long)], dim=1)  # other order, more padding
-    again = forward(classifier, wider, LENGTHS.flip(0)).flip(0)
-    torch.testing.assert_close(first, again, atol=1e-6, rtol=0)  # rows of a product may round by where they stand
+    again = classify(classifier, wider, LENGTHS.flip(0), "last", "packed", features).flip(0)
+    torch.testing.assert_close(first, again, atol=1e-6, rtol=0)  # a product may round by where its rows stand
     assert (below, above) == ([19], [19, 19])
 
     twice = torch.cat([tokens[:1], tokens[:1]])  # a message that stands twice in a batch is computed once
-    fresh = FastClassify(classifier)
-    x, rows = fresh.enter(classifier, twice, LENGTHS[[0, 0]], "last")
-    assert torch.equal(*x.split(rows)) and rows == [3, 3] and below[-1] == 3
-    torch.testing.assert_close(*fresh(classifier, twice, LENGTHS[[0, 0]]), atol=1e-6, rtol=0)
+    one, other = classify(classifier, twice, LENGTHS[[0, 0]], "last", "packed", FrozenFeatureCache(classifier))
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    assert below[-1] == 3
 
 
-def test_a_change_above_the_trunk_counts_at_once(classifier, tokens):
-    for module in (classifier.wte, classifier.wpe, classifier.h[0]):
-        module.requires_grad_(False)
-    forward = FastClassify(classifier)
-    before = forward(classifier, tokens, LENGTHS)
+def test_a_change_above_the_frozen_blocks_counts_at_once(classifier, tokens):
+    freeze_below(classifier)
+    features = FrozenFeatureCache(classifier)
+    before = classify(classifier, tokens, LENGTHS, "last", "packed", features)
     with torch.no_grad():
         classifier.h[1].mlp.fc_in.weight.mul_(1.5)
-    after = forward(classifier, tokens, LENGTHS)
+    after = classify(classifier, tokens, LENGTHS, "last", "packed", features)
     assert (after - before).abs().max() > 0.01
     torch.testing.assert_close(after, classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("frozen, bytes_per_message", [("block", 24 * 4), ("all", 24 * 4)])
-def test_what_is_kept_stays_within_its_room(classifier, tokens, frozen, bytes_per_message):
+@pytest.mark.parametrize("frozen", ["block", "all"])
+def test_what_is_kept_stays_within_its_room(classifier, tokens, frozen):
     classifier.requires_grad_(False)
-    if frozen == "block":
-        classifier.h[1].requires_grad_(True)
-    room = 10 * bytes_per_message  # ten rows: messages of 3, 1 and 6 tokens, but not the one of 9
-    forward = FastClassify(classifier, memory_mb=room / 1e6)
+    classifier.h[1].requires_grad_(frozen == "block")
+    vector = 24 * 4  # bytes
+    features = FrozenFeatureCache(classifier, memory_mb=10 * vector / 1e6)  # messages of 3, 1, 6 tokens, but not of 9
     for _ in range(2):
-        torch.testing.assert_close(
-            forward(classifier, tokens, LENGTHS), classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5
-        )
-    kept = sum(rows.untyped_storage().nbytes() for rows in forward.kept.values())
-    assert kept == (10 if frozen == "block" else 4) * bytes_per_message and forward.room == room - kept
+        logits = classify(classifier, tokens, LENGTHS, "last", "packed", features)
+        torch.testing.assert_close(logits, classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5)
+    kept = sum(x.untyped_storage().nbytes() for x in features.kept.values())
+    assert kept == (10 if frozen == "block" else 4) * vector and features.room == 10 * vector - kept
 
 
-def test_where_the_trunk_ends(classifier):
+def test_which_blocks_are_frozen(classifier):
     assert frozen_blocks(classifier) == 0  # everything trains
     classifier.requires_grad_(False)
     assert frozen_blocks(classifier) == 2
@@ -117,7 +155,7 @@ def test_where_the_trunk_ends(classifier):
     assert frozen_blocks(classifier) == 0
 
 
-def test_dropout_below_switches_the_trunk_off(classifier):
+def test_with_dropout_nothing_is_kept(classifier):
     classifier.requires_grad_(False)
     classifier.config = type(classifier.config)(**{**vars(classifier.config), "dropout": 0.1})
     assert frozen_blocks(classifier) == 0
@@ -133,8 +171,9 @@ def test_checkpointing_changes_memory_but_no_gradient(classifier, tokens):
             return tensor
 
         classifier.zero_grad(set_to_none=True)
+        classifier.checkpointing = checkpointing
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            logits = FastClassify(classifier, checkpointing=checkpointing)(classifier, tokens, LENGTHS)
+            logits = classify(classifier, tokens, LENGTHS, batching="packed")
         saved.append(count[0])
         logits.square().sum().backward()
         gradients.append([p.grad for p in classifier.parameters()])
@@ -143,17 +182,16 @@ def test_checkpointing_changes_memory_but_no_gradient(classifier, tokens):
     assert saved[1] < 0.3 * saved[0]
 
 
-def test_a_trunk_that_ran_ahead_is_not_run_again(classifier, tokens):
-    for module in (classifier.wte, classifier.wpe, classifier.h[0]):
-        module.requires_grad_(False)
-    below, forward = rows_seen(classifier.h[0].mlp.fc_in), FastClassify(classifier)
-    forward.remember(classifier, [(tokens[:3], LENGTHS[:3]), (tokens[3:], LENGTHS[3:])])
+def test_a_cache_that_was_filled_ahead_computes_nothing_again(classifier, tokens):
+    freeze_below(classifier)
+    below, features = positions_seen(classifier.h[0].mlp.fc_in), FrozenFeatureCache(classifier)
+    features.fill(classifier, [(tokens[:3], LENGTHS[:3]), (tokens[3:], LENGTHS[3:])])
     assert below == [13, 6]
-    torch.testing.assert_close(
-        forward(classifier, tokens, LENGTHS), classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5
-    )
-    assert below == [13, 6, 44]  # the last call is the plain path's
+    logits = classify(classifier, tokens, LENGTHS, "last", "packed", features)
+    assert below == [13, 6]
+    torch.testing.assert_close(logits, classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5)
 
-    full = FastClassify(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for one message of three tokens
-    full.remember(classifier, [(tokens[:1], LENGTHS[:1]), (tokens[1:2], LENGTHS[1:2]), (tokens[2:], LENGTHS[2:])])
-    assert below[3:] == [3, 9] and len(full.kept) == 1  # and stops where nothing more fits
+    below.clear()
+    full = FrozenFeatureCache(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for one message of three tokens
+    full.fill(classifier, [(tokens[:1], LENGTHS[:1]), (tokens[1:2], LENGTHS[1:2]), (tokens[2:], LENGTHS[2:])])
+    assert below == [3, 9] and len(full.kept) == 1  # and stops where nothing more fits

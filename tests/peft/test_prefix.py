@@ -33,9 +33,9 @@ def test_prefix_of_a_real_text_equals_that_text(tiny_model):
     expected = tiny_model(torch.cat([before.expand(2, 3), TOKENS], dim=1))[:, 3:]
     peft.apply(tiny_model, "p-tuning-v2", virtual_tokens=3)
     with torch.no_grad():
-        for block, layer in zip(tiny_model.h, cache, strict=True):
-            block.attn.prefix.keys.copy_(layer.k[0, :, :3])
-            block.attn.prefix.values.copy_(layer.v[0, :, :3])
+        for block in tiny_model.h:
+            block.attn.prefix.keys.copy_(cache.k[block.attn][0, :, :3])
+            block.attn.prefix.values.copy_(cache.v[block.attn][0, :, :3])
     torch.testing.assert_close(tiny_model(TOKENS), expected)
 
 

@@ -51,7 +51,7 @@ def job_for(method: str, arm: str, checkpoint: Path, served) -> dict:
 
 
 def test_every_arm_is_measured_and_reported(command, checkpoint, tmp_path, monkeypatch):
-    few = {"simple": benchmark_arms.SWITCHES["simple"]}  # each is a process of its own
+    few = {"every-position": benchmark_arms.SWITCHES["every-position"]}  # each is a process of its own
     monkeypatch.setattr(benchmark_methods, "SWITCHES", few)
     monkeypatch.setattr(benchmark_flops, "SIDE", 64)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where our peft would hide the library's
@@ -65,7 +65,7 @@ def test_every_arm_is_measured_and_reported(command, checkpoint, tmp_path, monke
     measured = raw["methods"]["lora"]
     with_library = not benchmark_methods.library_missing()
     assert list(measured["arms"]) == [PUBLISHED, *([LIBRARY] if with_library else []), OURS]
-    assert list(measured["switches"]) == [OURS, "simple"]
+    assert list(measured["switches"]) == [OURS, "every-position"]
     for name in measured["arms"]:
         assert f"| {name} |" in report
     for switch in few.values():
@@ -74,8 +74,8 @@ def test_every_arm_is_measured_and_reported(command, checkpoint, tmp_path, monke
     assert "not judged on a model of another size" in report
     assert raw["shape"] == {"n_layer": 2, "n_embd": 32}
 
-    ours, simple = measured["switches"][OURS], measured["switches"]["simple"]
-    assert benchmark_rounds.losses(ours) == pytest.approx(benchmark_rounds.losses(simple), rel=1e-4)
+    ours, plain = measured["switches"][OURS], measured["switches"]["every-position"]
+    assert benchmark_rounds.losses(ours) == pytest.approx(benchmark_rounds.losses(plain), rel=1e-4)
     records = measured["arms"][OURS]["records"]
     assert [(r["start"], r["stop"]) for r in records] == [(0, 2), (2, 3)]
     assert all(len(r["seconds"]) == len(r["losses"]) == r["stop"] - r["start"] for r in records)
@@ -152,7 +152,7 @@ def test_needed_operations_by_hand(method, first, later, monkeypatch):
         benchmark_arms.with_method(model, {"seed": 0, "classes": 2, "method": method})
     assert benchmark_flops.needed(model, [[1, 2, 3]]) == (first, later)
     twice = benchmark_flops.needed(model, [[1, 2, 3], [1, 2, 3]])
-    assert twice == (first + later, 2 * later)  # a trunk is needed once for messages that are alike
+    assert twice == (first + later, 2 * later)  # frozen blocks are needed once for messages that are alike
 
 
 # Workers and rounds
@@ -180,7 +180,7 @@ def fake(tmp_path) -> str:
     return str(script)
 
 
-def test_arms_take_turns_and_pass_twice_over_a_frozen_trunk(fake, tmp_path):
+def test_arms_take_turns_and_pass_twice_over_frozen_blocks(fake, tmp_path):
     log = tmp_path / "log.txt"
     jobs = {name: (fake, {"name": name, "cost": cost, "log": str(log)}) for name, cost in (("a", 3.0), ("b", 2.0))}
     jobs["b"][1]["frozen"] = 2

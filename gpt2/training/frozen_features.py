@@ -1,0 +1,73 @@
+"""The frozen-feature cache: blocks that nothing trains are run once a message, not once an epoch.
+
+Blocks below the first trained parameter compute the same in every epoch (without dropout), so what enters the first
+trained block is kept for each message, as long as there is room:
+
+    block 11   trained    ◄── x, kept for each message
+    blocks 0-10, embeddings   frozen: run the first time that a message is seen
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gpt2.classifier import classify
+from gpt2.layout import Layout
+from gpt2.model import GPT2
+
+
+def frozen_blocks(model: GPT2) -> int:
+    """How many of the lowest blocks, with the embeddings, hold nothing that trains and nothing random."""
+    below = [model.wte, model.wpe] + ([] if model.prompt is None else [model.prompt])
+    if any(p.requires_grad for module in below for p in module.parameters()) or model.config.dropout:
+        return 0
+    trained = (i for i, block in enumerate(model.h) if any(p.requires_grad for p in block.parameters()))
+    return next(trained, len(model.h))
+
+
+class FrozenFeatureCache:
+    """What the frozen blocks give for each message; ``classify(…, batching="packed", features=…)`` asks for it.
+
+    Made for one model after its method is in place; what is kept is only right while those blocks stay frozen.
+    ``memory_mb``: room for it in MB (10⁶ bytes); what does not fit is computed again each time.
+    """
+
+    def __init__(self, model: GPT2, memory_mb: float = 500):
+        self.blocks = frozen_blocks(model)
+        self.kept: dict[
+            bytes, Tensor
+        ] = {}  # a message's tokens -> (positions, C), or (1, C) when all blocks are frozen
+        self.room = memory_mb * 1e6
+
+    def __call__(self, model: GPT2, tokens: Tensor, lengths: Tensor, layout: Layout) -> tuple[Tensor, int]:
+        """(1, N, C), what enters the first block above the frozen ones in this packed layout, and that block's number."""
+        positions = layout.packed.sum(dim=1)  # (B,) of each message, virtual ones included
+        virtual = layout.packed.size(1) - tokens.size(1)
+        sizes = (positions - virtual).tolist()
+        keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), sizes, strict=True)]
+        fresh = {key: i for i, key in enumerate(keys) if key not in self.kept}
+        found = dict(self.kept)
+        if fresh:
+            chosen = torch.tensor(list(fresh.values()), device=tokens.device)
+            part = Layout.of_packed(positions[chosen], layout.packed.size(1))
+            with torch.no_grad():
+                x = model.hidden_states(tokens[chosen], lengths[chosen], part, end=self.blocks)[0]
+            everything_frozen = self.blocks == len(model.h)  # then only the last position is left
+            messages = x.split(1 if everything_frozen else positions[chosen].tolist())
+            found |= zip(fresh, messages, strict=True)
+        for key in fresh:
+            if found[key].nbytes <= self.room:
+                self.room -= found[key].nbytes
+                self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
+        return torch.cat([found[key] for key in keys])[None], self.blocks
+
+    def fill(self, model: GPT2, batches: Iterable[tuple[Tensor, Tensor]], pooling: str = "last") -> None:
+        """Run the frozen blocks over these (tokens, lengths) now, as far as there is room for what they give: many
+        messages at a time are faster than the few of a training batch."""
+        for tokens, lengths in batches:
+            before = len(self.kept)
+            with torch.no_grad():
+                classify(model, tokens, lengths, pooling, "packed", self)
+            if len(self.kept) == before:
+                return
