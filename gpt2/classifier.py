@@ -79,11 +79,9 @@ def classify(
 
 def layout_of(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str, batching: str) -> Layout:
     """Where the blocks must compute an output: for ``last`` and ``last-position`` at one position of each message."""
-    if pooling not in POOLINGS or batching not in BATCHINGS:
-        name, value, known = (
-            ("pooling", pooling, POOLINGS) if batching in BATCHINGS else ("batching", batching, BATCHINGS)
-        )
-        raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+    for name, value, known in (("pooling", pooling, POOLINGS), ("batching", batching, BATCHINGS)):
+        if value not in known:
+            raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
     if pooling not in ("last", "last-position"):
         return CAUSAL
     B, T = tokens.shape

@@ -6,7 +6,8 @@ differ in. The blocks of gpt2/model.py compute the same for all of them.
     See  you  at   8  tonight      ──►      Win a prize See you at 8 tonight Ok
     Ok   ·    ·    ·    ·
 
-Shapes as in gpt2/model.py: B messages, T tokens, C = n_embd, H heads of D dimensions, S keys, P and Q virtual positions.
+Shapes as in gpt2/model.py: B messages, T tokens, C = n_embd, H heads of D dimensions, S keys, P and Q virtual
+positions.
 """
 
 import dataclasses
@@ -126,7 +127,7 @@ class Layout:
         return dataclasses.replace(self, mask=mask, messages=messages)
 
     def with_prefix(self, keys: Tensor, values: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """k, v (…, H, T, D) and the mask, with a prefix (H, P, D) or (B, H, P, D) in front, at which all tokens look."""
+        """k, v (…, H, T, D) and the mask, with a prefix (H, P, D) or (B, H, P, D) in front, which all tokens see."""
         P, mask = keys.size(-2), self.mask
         if self.messages is None or keys.dim() == 3:
             keys, values = keys.expand(len(k), -1, -1, -1), values.expand(len(v), -1, -1, -1)

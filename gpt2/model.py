@@ -13,8 +13,8 @@ Two extension points let fine-tuning methods add virtual positions without chang
 default. ``model.prompt`` returns vectors (P, C) placed before the token embeddings. ``block.attn.prefix`` returns
 keys and values, each (H, P, D), that every token may attend to, and has an attribute ``length`` = P. Either may
 lead with a batch dimension, for a different prompt per message. Text positions then start at P, and the model
-still returns one vector per real token. A prompt may also have an attribute ``trailing`` = Q and a method ``after()`` that
-returns vectors (Q, C) to stand behind each message; the vector of a message's last token is then read behind them.
+still returns one vector per real token. A prompt may also have an attribute ``trailing`` = Q and a method ``after()``
+that returns vectors (Q, C) to stand behind each message; the vector of a message's last token is then read behind them.
 """
 
 import functools
@@ -171,7 +171,7 @@ class GPT2(nn.Module):
         return max((block.attn.prefix.length for block in self.h if block.attn.prefix is not None), default=0)
 
     def embed(self, tokens: Tensor, lengths: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C); behind the tokens of ``cache``, if it has any."""
+        """(B, T) tokens -> (B, T, C), with a prompt (B, P + T + Q, C). They follow the tokens of ``cache``."""
         B, T = tokens.shape
         x = self.wte(tokens)  # (B, T, C)
         start = cache.length if cache else 0

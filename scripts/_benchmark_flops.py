@@ -10,7 +10,8 @@ are products, and of them what the loss and the gradients need:
                                8 · C · pairs more       the four products of its gradients, where something trains below
 
 Norms, GELU, softmax, the embedding and the optimiser are not counted: they are small, and limited by memory, not by
-arithmetic. Frozen blocks (gpt2/training/frozen_features.py) are needed once for each different message, in the first epoch.
+arithmetic. Frozen blocks (gpt2/training/frozen_features.py) are needed once for each different message, in the
+first epoch.
 """
 
 import time

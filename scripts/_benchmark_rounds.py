@@ -120,8 +120,8 @@ def measure(
 ) -> dict[str, dict]:
     """Run each arm's ``steps`` in ``rounds`` pieces, turn by turn; returns what each arm is, and its records.
 
-    Where an arm keeps what frozen blocks give, its second pass over the same batches costs less than the first: then every arm
-    makes two passes, so that "first epoch" and "later epoch" are known of each.
+    Where an arm keeps what frozen blocks give, its second pass over the same batches costs less than the first: then
+    every arm makes two passes, so that "first epoch" and "later epoch" are known of each.
     """
     with tqdm(total=sum(steps.values()), desc=title, unit="step", disable=None) as bar:
         with started(jobs, folder, bar) as workers:

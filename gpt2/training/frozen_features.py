@@ -41,7 +41,7 @@ class FrozenFeatureCache:
         self.room = memory_mb * 1e6
 
     def __call__(self, model: GPT2, tokens: Tensor, lengths: Tensor, layout: Layout) -> tuple[Tensor, int]:
-        """(1, N, C), what enters the first block above the frozen ones in this packed layout, and that block's number."""
+        """(1, N, C), what enters the first block above the frozen ones in this packed layout, and its index."""
         positions = layout.packed.sum(dim=1)  # (B,) of each message, virtual ones included
         virtual = layout.packed.size(1) - tokens.size(1)
         sizes = (positions - virtual).tolist()

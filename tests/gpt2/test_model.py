@@ -292,7 +292,7 @@ def test_rows_go_on_each_behind_its_own_text(tiny_model, draw_tokens):
             torch.testing.assert_close(logits[row], tiny_model(text[None])[0, -1], atol=1e-5, rtol=1e-5)
 
 
-# ------------------------------------------------------------------------------------- both extension points, and the context
+# ------------------------------------------------------------------------ both extension points, and the context
 
 
 def give_prompt(model):
