@@ -84,12 +84,10 @@ def layout_of(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str, batchi
             raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
     if pooling not in ("last", "last-position"):
         return CAUSAL
-    B, T = tokens.shape
+    T = tokens.size(1)
     virtual = model.virtual_positions() - model.prefix_positions()  # of a prompt: they lie in the batch itself
-    ends = virtual + (lengths if pooling == "last" else torch.full_like(lengths, T))  # (B,)
-    if batching == "packed":
-        return Layout.of_packed(ends, virtual + T)
-    return Layout(outputs=torch.arange(B, device=tokens.device) * (virtual + T) + ends - 1)
+    lengths = virtual + (lengths if pooling == "last" else torch.full_like(lengths, T))  # (B,)
+    return Layout.packed(lengths, virtual + T) if batching == "packed" else Layout(ends=lengths - 1)
 
 
 def check_lengths(tokens: Tensor, lengths: Tensor) -> None:

@@ -6,6 +6,9 @@ differ in. The blocks of gpt2/model.py compute the same for all of them.
     See  you  at   8  tonight      ──►      Win a prize See you at 8 tonight Ok
     Ok   ·    ·    ·    ·
 
+Linear layers and norms treat every token alone and never notice. Attention unpacks: it gets each message as a row of
+its own, so that no token sees another message.
+
 Shapes as in gpt2/model.py: B messages, T tokens, C = n_embd, H heads of D dimensions, S keys, P and Q virtual
 positions.
 """
@@ -15,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -68,76 +70,56 @@ class KVCache:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tokens of a batch lie in x, who may look at whom, and where an output is needed.
+    """How the tokens of a batch lie in x, and where an output is needed.
 
-    mask      (T, T) booleans: may query t look at key s? None: every token looks at itself and at all before it
-    outputs   the positions of x.flatten(0, 1) that an answer is read at, equally many in each row of x; None: all
-    packed    (B, P + T + Q) booleans: the positions of the padded batch that stay in the packed one; None: padded
-    messages  (N,) the message to which each position of a packed batch belongs
-    cache     keys and values of earlier calls, for generation
-    attend    the function that computes attention; None: gpt2.model.fused_attention
+    ends    (B,) the one position of each message, virtual ones counted, that the answer is read at; None: all positions
+    rows    (B, W) of a packed batch: where in x each message's positions stand (behind its end, its last one again)
+    tokens  (N,) of a packed batch: which of the B · W positions are real; None: the batch is padded
+    cache   keys and values of earlier calls, for generation
+    attend  the function that computes attention; None: gpt2.model.fused_attention
     """
 
-    mask: Tensor | None = None
-    outputs: Tensor | None = None
-    packed: Tensor | None = None
-    messages: Tensor | None = None
+    ends: Tensor | None = None
+    rows: Tensor | None = None
+    tokens: Tensor | None = None
     cache: KVCache | None = None
     attend: Callable[..., Tensor] | None = None
 
     @classmethod
-    def of_packed(cls, lengths: Tensor, width: int) -> "Layout":
-        """Messages of these lengths (B,), virtual positions included, cut out of a padded batch (B, width) and laid end
-        to end; an output only at the last position of each. Attention sees one long row and a block-diagonal mask:
+    def packed(cls, lengths: Tensor, width: int) -> "Layout":
+        """Messages of these lengths (B,), cut out of a padded batch (B, width, C) and laid end to end, with an output
+        only at the last position of each."""
+        column = torch.arange(width, device=lengths.device)
+        starts = lengths.cumsum(0) - lengths
+        rows = starts[:, None] + torch.minimum(column, lengths[:, None] - 1)
+        tokens = (column < lengths[:, None]).flatten().nonzero()[:, 0]
+        return cls(lengths - 1, rows, tokens)
 
-                      Win a prize See you Ok
-            Win        x                            each token looks at the earlier ones of its own message
-            a          x  x
-            prize      x  x   x
-            See                     x
-            you                     x   x
-            Ok                              x
-        """
-        packed = torch.arange(width, device=lengths.device) < lengths[:, None]  # (B, width)
-        messages = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)  # (N,)
-        N = len(messages)
-        mask = (messages[:, None] == messages) & causal_mask(N, N, lengths.device)
-        return cls(mask, outputs=lengths.cumsum(0) - 1, packed=packed, messages=messages)
+    def pack(self, x: Tensor) -> Tensor:
+        """(B, W, C) -> itself where the batch is padded, else the real positions: (1, N, C)."""
+        return x if self.tokens is None else x.flatten(0, 1).index_select(0, self.tokens)[None]
 
-    def arrange(self, x: Tensor) -> Tensor:
-        """(B, P + T + Q, C) -> the same, or packed (1, N, C)."""
-        return x if self.packed is None else x[self.packed][None]
+    def unpack(self, x: Tensor) -> Tensor:
+        """(1, N, C) -> (B, W, C), a message a row, as attention wants it; a padded batch is so already."""
+        return x if self.rows is None else x[0].index_select(0, self.rows.flatten()).view(*self.rows.shape, -1)
 
     def read(self, x: Tensor) -> Tensor:
-        """The vectors at the positions that need an output."""
-        return x if self.outputs is None else x.flatten(0, 1)[self.outputs].view(len(x), -1, x.size(-1))
+        """The vectors at the positions that need an output: x itself, or (B, 1, C)."""
+        if self.ends is None:
+            return x
+        messages = torch.arange(len(self.ends), device=x.device)
+        return (x[messages, self.ends] if self.rows is None else x[0, self.rows[messages, self.ends]])[:, None]
 
     def everywhere(self) -> "Layout":
         """For all blocks but the last: the keys and values above need every position."""
-        return dataclasses.replace(self, outputs=None)
+        return dataclasses.replace(self, ends=None)
 
-    def last(self, x: Tensor) -> "Layout":
-        """For the last block: a query only where an output is needed."""
-        if self.outputs is None:
-            return self
-        T = x.size(1)
-        mask = causal_mask(T, T, x.device) if self.mask is None else self.mask
-        mask = mask[self.outputs % T].view(len(x), 1, -1, T)  # padded (B, 1, 1, T), packed (1, 1, B, N)
-        messages = None if self.messages is None else self.messages[self.outputs]
-        return dataclasses.replace(self, mask=mask, messages=messages)
-
-    def with_prefix(self, keys: Tensor, values: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """k, v (…, H, T, D) and the mask, with a prefix (H, P, D) or (B, H, P, D) in front, which all tokens see."""
-        P, mask = keys.size(-2), self.mask
-        if self.messages is None or keys.dim() == 3:
-            keys, values = keys.expand(len(k), -1, -1, -1), values.expand(len(v), -1, -1, -1)
-            mask = mask if mask is None else F.pad(mask, (P, 0), value=True)
-        else:  # a prefix for each packed message: they lie side by side, and each message looks at its own
-            owner = torch.arange(len(keys), device=k.device).repeat_interleave(P)  # (B P,)
-            own = (self.messages[:, None] == owner).expand(*mask.shape[:-1], -1)
-            mask = torch.cat([own, mask], dim=-1)
-            keys, values = (part.transpose(0, 1).flatten(1, 2)[None] for part in (keys, values))  # (1, H, B P, D)
-        return torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2), mask
+    def mask(self, S: int, P: int = 0) -> Tensor | None:
+        """Which of the S keys, the first P of them a prefix, may the query at ``ends`` look at? (B, 1, 1, S) booleans.
+        None where queries stand everywhere: then the causal mask is all that is needed."""
+        if self.ends is None:
+            return None
+        return (torch.arange(S, device=self.ends.device) <= P + self.ends[:, None])[:, None, None]
 
 
 CAUSAL = Layout()  # a padded batch, an output everywhere

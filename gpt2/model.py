@@ -73,15 +73,22 @@ class CausalSelfAttention(nn.Module):
         return x.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)  # (B, H, T, D)
 
     def forward(self, x: Tensor, layout: Layout = CAUSAL) -> Tensor:
-        q = self.split_heads(self.q_proj(layout.read(x)))
-        k, v, mask = self.split_heads(self.k_proj(x)), self.split_heads(self.v_proj(x)), layout.mask
+        q, k, v = self.q_proj(layout.read(x)), layout.unpack(self.k_proj(x)), layout.unpack(self.v_proj(x))
+        if layout.ends is None:
+            q = layout.unpack(q)
+        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(v)
+        P = 0
         if self.prefix is not None and (layout.cache is None or self not in layout.cache.k):
-            k, v, mask = layout.with_prefix(*self.prefix(), k, v)
+            P, (prefix_k, prefix_v) = self.prefix.length, self.prefix()  # (H, P, D) or (B, H, P, D) each
+            k = torch.cat([prefix_k.expand(len(k), -1, -1, -1), k], dim=2)  # the prefix stands before every token
+            v = torch.cat([prefix_v.expand(len(v), -1, -1, -1), v], dim=2)
+        mask = layout.mask(k.size(2), P)
         if layout.cache is not None:
             k, v, mask = layout.cache.append(self, k, v)
         attend = layout.attend or fused_attention
         y = attend(q, k, v, mask, self.dropout if self.training else 0.0)  # (B, H, T, D)
-        return self.out_proj(y.transpose(1, 2).flatten(2))  # heads side by side again
+        y = y.transpose(1, 2).flatten(2)  # heads side by side again
+        return self.out_proj(layout.pack(y) if layout.ends is None else y)
 
 
 class MLP(nn.Module):
@@ -202,7 +209,7 @@ class GPT2(nn.Module):
         end: int | None = None,
     ) -> Tensor:
         """(B, T) tokens -> (B, T, C): the residual stream after the final norm, one vector per real token. Where the
-        layout names ``outputs``, only those: (B, C).
+        layout names ``ends``, only those: (B, C).
 
         lengths   (B,) where each message ends, which only a prompt with a trailing part asks; by default at T
         x, first  start at block ``first``, with ``x`` as what enters it, instead of with the embeddings at block 0
@@ -210,14 +217,14 @@ class GPT2(nn.Module):
         """
         new_text = not (layout.cache and layout.cache.length)
         if x is None:
-            x = layout.arrange(self.embed(tokens, lengths, layout.cache))
+            x = layout.pack(self.embed(tokens, lengths, layout.cache))
         for i in range(first, len(self.h) if end is None else end):
             block = functools.partial(checkpoint, self.h[i], use_reentrant=False) if self.checkpointing else self.h[i]
-            x = block(x, layout.last(x) if i + 1 == len(self.h) else layout.everywhere())
+            x = block(x, layout if i + 1 == len(self.h) else layout.everywhere())
         if end is not None:
             return x
-        if layout.outputs is not None:
-            return self.ln_f(x.flatten(0, 1))
+        if layout.ends is not None:
+            return self.ln_f(x[:, 0])
         B, T = tokens.shape
         Q = self.trailing_positions() if new_text else 0
         x = x[:, -T - Q :]  # the vectors of a prompt have done their work

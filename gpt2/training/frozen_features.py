@@ -42,25 +42,27 @@ class FrozenFeatureCache:
 
     def __call__(self, model: GPT2, tokens: Tensor, lengths: Tensor, layout: Layout) -> tuple[Tensor, int]:
         """(1, N, C), what enters the first block above the frozen ones in this packed layout, and its index."""
-        positions = layout.packed.sum(dim=1)  # (B,) of each message, virtual ones included
-        virtual = layout.packed.size(1) - tokens.size(1)
-        sizes = (positions - virtual).tolist()
+        positions, width = layout.ends + 1, layout.rows.size(1)  # (B,) of each message, virtual ones included
+        sizes = (positions - (width - tokens.size(1))).tolist()
         keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), sizes, strict=True)]
         fresh = {key: i for i, key in enumerate(keys) if key not in self.kept}
         found = dict(self.kept)
         if fresh:
             chosen = torch.tensor(list(fresh.values()), device=tokens.device)
-            part = Layout.of_packed(positions[chosen], layout.packed.size(1))
             with torch.no_grad():
-                x = model.hidden_states(tokens[chosen], lengths[chosen], part, end=self.blocks)[0]
-            everything_frozen = self.blocks == len(model.h)  # then only the last position is left
-            messages = x.split(1 if everything_frozen else positions[chosen].tolist())
+                part = Layout.packed(positions[chosen], width)
+                x = model.hidden_states(tokens[chosen], lengths[chosen], part, end=self.blocks)
+            if self.blocks == len(model.h):
+                messages = x.unbind()  # only the position that is read is left: (1, C) each
+            else:
+                messages = x[0].split(positions[chosen].tolist())
             found |= zip(fresh, messages, strict=True)
         for key in fresh:
             if found[key].nbytes <= self.room:
                 self.room -= found[key].nbytes
                 self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
-        return torch.cat([found[key] for key in keys])[None], self.blocks
+        x = [found[key] for key in keys]
+        return torch.stack(x) if self.blocks == len(model.h) else torch.cat(x)[None], self.blocks
 
     def fill(self, model: GPT2, batches: Iterable[tuple[Tensor, Tensor]], pooling: str = "last") -> None:
         """Run the frozen blocks over these (tokens, lengths) now, as far as there is room for what they give: many

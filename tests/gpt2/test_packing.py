@@ -47,10 +47,12 @@ def freeze_below(classifier, block=1):
 
 
 def test_packing_keeps_the_real_positions_in_order():
-    layout = Layout.of_packed(torch.tensor([1, 3]), width=3)
-    assert layout.arrange(torch.arange(12).view(2, 3, 2)).tolist() == [[[0, 1], [6, 7], [8, 9], [10, 11]]]
-    assert layout.mask.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1]]
-    assert layout.outputs.tolist() == [0, 3]
+    layout, x = Layout.packed(torch.tensor([1, 3]), width=3), torch.arange(12).view(2, 3, 2)
+    packed = layout.everywhere().pack(x)
+    assert packed.tolist() == [[[0, 1], [6, 7], [8, 9], [10, 11]]]
+    assert torch.equal(layout.read(packed), x[[0, 1], [0, 2]][:, None])
+    rows = layout.unpack(packed)
+    assert torch.equal(rows[1], x[1]) and torch.equal(rows[0], x[0, [0, 0, 0]])
 
 
 @pytest.mark.parametrize("pooling", ["last", "last-position", "first", "mean"])
