@@ -34,9 +34,18 @@ def add_classification_head(model: GPT2, num_classes: int = 2) -> GPT2:
 
 
 def has_classification_head(model: nn.Module) -> bool:
-    """True after head surgery; False for a language model, whose head shares its weight with the embedding."""
+    """True after head surgery; False for a language model.
+
+    A language model's head shares its weight with the embedding. It may have got a weight of its own, as when a LoRA
+    was merged into one of the two; then it still scores every token of the vocabulary, without a bias.
+    """
     head, embedding = getattr(model, "lm_head", None), getattr(model, "wte", None)
-    return head is not None and embedding is not None and not set(head.parameters()) & set(embedding.parameters())
+    if head is None or embedding is None:
+        return False
+    if set(head.parameters()) & set(embedding.parameters()):
+        return False
+    scores_tokens = getattr(head, "out_features", None) == embedding.num_embeddings and head.bias is None
+    return not scores_tokens
 
 
 def classify(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str = "last") -> Tensor:

@@ -25,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
-from peft.lora import LinearWithLoRA, LoRALayer, wrap_linear_layers
+from peft.lora import LinearWithLoRA, LoRALayer
+from peft.merging import finished
+from peft.targets import whole_number, wrap_layers
 
 
 class RankDial:
@@ -52,7 +54,7 @@ class DyLoRALayer(LoRALayer):
         super().__init__(in_dim, out_dim, rank, alpha)
         self.alpha, self.dial, self.leads, self.frozen = alpha, dial, leads, frozen
 
-    def forward(self, x: Tensor) -> Tensor:
+    def update(self, x: Tensor) -> Tensor:
         if self.training and self.leads:
             self.dial.draw()
         b = self.dial.drawn if self.training else self.dial.chosen
@@ -60,7 +62,8 @@ class DyLoRALayer(LoRALayer):
         if self.training and self.frozen:
             A = torch.cat([A[:-1].detach(), A[-1:]])
             B = torch.cat([B[:, :-1].detach(), B[:, -1:]], dim=1)
-        return F.linear(F.linear(x, A), B) * (self.alpha / b)
+        y = F.linear(F.linear(x.to(A.dtype), A), B) * (self.alpha / b)
+        return y if x.dtype == A.dtype else y.to(x.dtype)
 
     def delta(self) -> Tensor:
         """ΔW (out_dim, in_dim) at the rank chosen by set_rank, for merging."""
@@ -68,14 +71,28 @@ class DyLoRALayer(LoRALayer):
         return (self.B[:, :b] @ self.A[:b]) * (self.alpha / b)
 
 
+@finished.register
+def _(layer: DyLoRALayer) -> DyLoRALayer:
+    """The layer cut at the chosen rank: what is saved, exported and added up is what the model computes now."""
+    b = layer.dial.chosen
+    if b == layer.rank:
+        return layer
+    cut = DyLoRALayer(layer.A.size(1), layer.B.size(0), b, layer.alpha, RankDial(b), layer.leads, layer.frozen)
+    cut.A = nn.Parameter(layer.A[:b].detach(), requires_grad=layer.A.requires_grad)
+    cut.B = nn.Parameter(layer.B[:, :b].detach(), requires_grad=layer.B.requires_grad)
+    return cut
+
+
 def set_rank(model: nn.Module, rank: int) -> None:
-    """From here on, evaluate and merge with the first ``rank`` rows and columns. Training still draws from 1 … r.
+    """From here on, evaluate, merge, save and export with the first ``rank`` rows and columns. Training still draws
+    from 1 … r. A file then holds these rows and columns alone; to keep all, set the largest rank before saving.
 
     Raises InputError when the model carries no DyLoRA (a merged one does not), or was trained for fewer ranks.
     """
     dials = [module.dial for module in model.modules() if isinstance(module, DyLoRALayer)]
     if not dials:
         raise InputError("this model has no DyLoRA layers to set a rank for; if it is merged, peft.unmerge it first")
+    rank = whole_number("rank", rank, least=0)
     for dial in dials:
         if not 1 <= rank <= dial.maximum:
             raise InputError(f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}")
@@ -110,4 +127,4 @@ def dylora(
         leads = False
         return layer
 
-    wrap_linear_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target, layers, train_head)
