@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
-from gpt2.fingerprints import uncompiled
+from gpt2.fingerprints import plain_name, uncompiled
 from gpt2.model import GPT2
 from gpt2.tokenizer import SHA256, vocabulary_file
 from gpt2.weights import hugging_face_config, hugging_face_tensors, layout
@@ -80,7 +80,7 @@ def plain(model: GPT2) -> GPT2:
     if model.virtual_positions() == 0 and any(to_plain(module) is not module for module in model.modules()):
         merge(model)
     known = {name for ours in layout(model.config).values() for name in ours} | {"lm_head.weight", "lm_head.bias"}
-    if not {name for name, _ in model.named_parameters()} <= known:
+    if not {plain_name(name) for name, _ in model.named_parameters()} <= known:
         method = state_of(model).method or "this method"
         elsewhere = (
             "its adapter folder loads with Hugging Face's peft (PeftModel.from_pretrained)"
