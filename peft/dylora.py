@@ -17,12 +17,17 @@ LoRA's; but at the full rank it is usually a little behind a LoRA trained for th
 trained in every step.
 
 In the paper's *frozen* variant a step with rank b updates row and column b alone; the earlier ones take part without
-learning. It trades accuracy for speed.
+learning. It trades accuracy for speed. A gradient of zero is not enough for that: AdamW moves all of a tensor, by its
+momentum and by weight decay. So every optimiser's step is watched, and what should have stood still is put back.
 """
+
+import functools
+import weakref
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from gpt2.errors import InputError
 from peft.lora import LinearWithLoRA, LoRALayer
@@ -60,6 +65,8 @@ class DyLoRALayer(LoRALayer):
         b = self.dial.drawn if self.training else self.dial.chosen
         A, B = self.A[:b], self.B[:, :b]
         if self.training and self.frozen:
+            watch_optimizers()
+            learning.setdefault(self, set()).add(b)
             A = torch.cat([A[:-1].detach(), A[-1:]])
             B = torch.cat([B[:, :-1].detach(), B[:, -1:]], dim=1)
         y = F.linear(F.linear(x.to(A.dtype), A), B) * (self.alpha / b)
@@ -69,6 +76,31 @@ class DyLoRALayer(LoRALayer):
         """ΔW (out_dim, in_dim) at the rank chosen by set_rank, for merging."""
         b = self.dial.chosen
         return (self.B[:, :b] @ self.A[:b]) * (self.alpha / b)
+
+
+learning: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # frozen layer -> the b of the next step (a set)
+before: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # frozen layer -> A and B, during a step
+
+
+@functools.cache
+def watch_optimizers() -> None:
+    """From the first call on, a step of any optimiser moves only row and column b of the frozen variant's layers."""
+    register_optimizer_step_pre_hook(before_step)
+    register_optimizer_step_post_hook(after_step)
+
+
+def before_step(optimizer: torch.optim.Optimizer, *_) -> None:
+    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for layer in [layer for layer in learning if id(layer.A) in moved]:
+        before[layer] = layer.A.detach().clone(), layer.B.detach().clone()
+
+
+@torch.no_grad()
+def after_step(*_) -> None:
+    for layer, (A, B) in list(before.items()):
+        still = [i for i in range(layer.rank) if i + 1 not in learning[layer]]
+        layer.A[still], layer.B[:, still] = A[still], B[:, still]
+        del before[layer], learning[layer]
 
 
 @finished.register

@@ -88,8 +88,8 @@ class LoRALayer(nn.Module):
 
     def update(self, x: Tensor) -> Tensor:
         """s · B A x, computed in the precision of A and B, in that of x."""
-        narrow = F.linear(x.to(self.A.dtype), self.A)  # (…, r)
-        y = F.linear(narrow, self.B) * self.scale
+        narrow = F.linear(x.to(self.A.dtype), self.A) * self.scale  # (…, r): scaled here, where it is narrow
+        y = F.linear(narrow, self.B)
         return y if x.dtype == self.A.dtype else y.to(x.dtype)
 
     def delta(self) -> Tensor:

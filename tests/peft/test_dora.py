@@ -58,3 +58,17 @@ def test_counts(gpt2_124m, new_model):
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     expected = sum(5 * (m.in_features + m.out_features) + m.out_features for m in linears)
     assert count(peft.apply(model, "dora", rank=5)) == expected
+
+
+def test_dropout_falls_on_what_is_learned(layer):
+    """h = W x + b + (m/‖V‖ - 1) W drop(x) + m/‖V‖ s B A drop(x), as in the code that the paper's authors published."""
+    layer.lora.dropout.p = 0.5
+    x = torch.randn(4, 10, dtype=torch.float64)
+    torch.manual_seed(1)
+    dropped = torch.nn.functional.dropout(x, 0.5)
+    assert not torch.equal(dropped, x)
+    W, stretch = layer.linear.weight, layer.magnitude / (layer.linear.weight + layer.lora.delta()).norm(dim=1)
+    update = dropped @ (1.5 * layer.lora.B @ layer.lora.A).T
+    expected = x @ W.T + layer.linear.bias + (stretch - 1) * (dropped @ W.T) + stretch * update
+    torch.manual_seed(1)
+    torch.testing.assert_close(layer.train()(x), expected)

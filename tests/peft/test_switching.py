@@ -8,6 +8,7 @@ import torch
 import peft
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
+from peft.dylora import set_rank
 from peft.merging import to_plain
 from peft.switching import LoRAPerRow, over
 
@@ -138,3 +139,13 @@ def test_what_does_not_go_together(base, adapters, new_model):
     ]:
         with pytest.raises(InputError, match=said):
             attempt()
+
+
+def test_a_dylora_is_added_at_its_chosen_rank(new_model, randomise, tokens):
+    base = new_model("language modelling")
+    adapters = peft.Adapters(base)
+    adapters.models["one"] = randomise(peft.apply(peft.switching.over(base), "dylora", rank=4)).eval()
+    set_rank(adapters.use("one"), 2)
+    combined = adapters.combine({"one": 1.0})
+    assert combined.h[0].attn.q_proj.lora.rank == 2
+    torch.testing.assert_close(combined(tokens), adapters.use("one")(tokens), atol=1e-5, rtol=1e-5)
