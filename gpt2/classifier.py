@@ -14,7 +14,7 @@ Source: Radford et al., 2018, "Improving Language Understanding by Generative Pr
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 
 POOLINGS = ("last", "last-position", "first", "mean")
@@ -26,8 +26,7 @@ def add_classification_head(model: GPT2, num_classes: int = 2) -> GPT2:
     Afterwards ``model(tokens)`` is (B, T, num_classes). The head starts as nn.Linear does: uniform in ±1/√n_embd, so
     seed torch first. Returns the model.
     """
-    if num_classes < 2:
-        raise InputError(f"a classifier needs at least 2 classes, not {num_classes}")
+    num_classes = whole_number("num_classes", num_classes, least=2)
     weight = model.wte.weight
     model.lm_head = nn.Linear(model.config.n_embd, num_classes, device=weight.device, dtype=weight.dtype)
     return model

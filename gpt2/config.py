@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.tokenizer import END_OF_TEXT
 
 HEAD_DIM = 64  # every published GPT-2 uses heads of 64; the practice model uses 32
@@ -31,9 +31,7 @@ class GPT2Config:
 
     def __post_init__(self):
         for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"GPT-2 config: {name} is {value!r}, expected a whole number of at least 1")
+            object.__setattr__(self, name, whole_number(f"GPT-2 config: {name}", getattr(self, name)))
         if self.n_embd % self.n_head:
             raise InputError(
                 f"GPT-2 config: n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "

@@ -25,9 +25,8 @@ adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in seq
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
-from peft.targets import whole_number
 from peft.wrappers import LinearWrapper, trained_dtype
 
 NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}

@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from peft.lora import LinearWithLoRA, LoRALayer
 from peft.merging import finished
-from peft.targets import whole_number, wrap_layers
+from peft.targets import wrap_layers
 
 
 class RankDial:

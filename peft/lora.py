@@ -30,10 +30,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from peft import lora_fused
 from peft.merging import to_plain
-from peft.targets import whole_number, wrap_layers
+from peft.targets import wrap_layers
 from peft.wrappers import LinearWrapper, linear_kinds, matrix, plain_like, trained_dtype
 
 SCALINGS = {

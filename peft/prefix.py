@@ -31,11 +31,10 @@ But the prefix takes room in every key/value cache and cannot be merged into the
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from peft.merging import finished
 from peft.prompt import PromptPerTask, check_virtual_tokens, chosen
-from peft.targets import whole_number
 from peft.wrappers import trained_dtype
 
 

@@ -40,11 +40,10 @@ import re
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from peft.merging import finished
-from peft.targets import whole_number
 from peft.wrappers import trained_dtype
 
 INITS = ("random", "vocabulary", "text")

@@ -27,9 +27,8 @@ layernorm keep almost nothing per task, but gradients must flow through the whol
 
 from torch import nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
-from peft.targets import whole_number
 
 
 def full(model: nn.Module) -> None:

@@ -80,9 +80,8 @@ class Adapters:
         models = {name: self.use(name) for name in weights}
         result = over(self.base)
         for name, layer in plain_layers(self.base):
-            if name == "lm_head":
-                continue
-            layers = {task: model.get_submodule(name) for task, model in models.items()}
+            among = {task: m for task, m in models.items() if name != "lm_head" or not has_classification_head(m)}
+            layers = {task: model.get_submodule(name) for task, model in among.items()}
             changed = {task: new for task, new in layers.items() if differs(new, layer)}
             if changed:
                 for task, new in changed.items():
@@ -173,7 +172,8 @@ def inside(layer: nn.Module) -> nn.Module:
 
 def mixed(model: GPT2, models: list[GPT2], tasks: Tensor) -> GPT2:
     """Put into ``model``, a plain one over the same base, what sends each row of a batch through its task's model."""
-    done = ["lm_head"]
+    classify = any(map(has_classification_head, models))
+    done = ["lm_head"] if classify else []
     for name, plain in plain_layers(model):
         layers = [task.get_submodule(name) for task in models] if not name.startswith(tuple(done)) else []
         if not any(differs(layer, plain) for layer in layers):
@@ -184,7 +184,7 @@ def mixed(model: GPT2, models: list[GPT2], tasks: Tensor) -> GPT2:
         lora = alone and all(type(layer) in (LinearWithLoRA, nn.Linear) for layer in layers)
         model.set_submodule(name, LoRAPerRow(plain, layers, tasks) if lora else PerRow(layers, tasks))
         done.append(f"{name}.")  # what is inside goes with it
-    if any(map(has_classification_head, models)):
+    if classify:
         model.lm_head = HeadPerRow([task.lm_head for task in models], tasks)
     if all(task.prompt is not None for task in models):
         model.prompt = PromptPerTask([task.prompt for task in models])

@@ -1,8 +1,6 @@
 """Which modules of a model does a method touch? Names as people write them, turned into module names."""
 
 import fnmatch
-import math
-import operator
 import re
 from collections.abc import Callable
 
@@ -125,18 +123,6 @@ def wrap_layers(
 
 def parent(model: nn.Module, name: str) -> nn.Module:
     return model.get_submodule(name.rpartition(".")[0])
-
-
-def whole_number(what: str, value: object, least: int = 1, most: float = math.inf) -> int:
-    """An option's value as an int, NumPy's whole numbers too. Raises InputError for anything else."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or not least <= number <= most:
-        wanted = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise InputError(f"{what} is {value!r}, expected a whole number {wanted}")
-    return number
 
 
 def parse_layers(layers: str, count: int) -> set[int]:

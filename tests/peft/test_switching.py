@@ -144,8 +144,21 @@ def test_what_does_not_go_together(base, adapters, new_model):
 def test_a_dylora_is_added_at_its_chosen_rank(new_model, randomise, tokens):
     base = new_model("language modelling")
     adapters = peft.Adapters(base)
-    adapters.models["one"] = randomise(peft.apply(peft.switching.over(base), "dylora", rank=4)).eval()
+    adapters.models["one"] = randomise(peft.apply(over(base), "dylora", rank=4)).eval()
     set_rank(adapters.use("one"), 2)
     combined = adapters.combine({"one": 1.0})
     assert combined.h[0].attn.q_proj.lora.rank == 2
     torch.testing.assert_close(combined(tokens), adapters.use("one")(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens):
+    """In sums and in mixed batches: a language model's head is a layer like others."""
+    base = new_model("language modelling")
+    adapters = peft.Adapters(base)
+    for name in ("one", "two"):
+        model = peft.apply(over(base), "lora", rank=2, target="lm_head,q_proj")
+        adapters.models[name] = randomise(model, std=0.1 if name == "one" else 0.2).eval()
+    torch.testing.assert_close(adapters.combine({"one": 1.0})(tokens), adapters.use("one")(tokens))
+    rows = ["one", "two", "one"]
+    expected = torch.cat([adapters.use(name)(tokens[i : i + 1]) for i, name in enumerate(rows)])
+    torch.testing.assert_close(adapters.mix(rows)(tokens), expected, atol=1e-5, rtol=1e-5)
