@@ -21,9 +21,11 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-def sha256(tensor: Tensor) -> str:
-    """Fingerprint of a tensor's bytes as little-endian float32, row by row."""
-    return hashlib.sha256(tensor.float().contiguous().numpy().astype("<f4", copy=False)).hexdigest()
+def sha256(tensor: Tensor, precision: torch.dtype = torch.float32) -> str:
+    """Fingerprint of a tensor's bytes in this precision, little-endian and row by row."""
+    rounded = tensor.to(precision).contiguous()
+    bits = rounded.view({4: torch.int32, 2: torch.int16}[rounded.element_size()]).numpy()
+    return hashlib.sha256(bits.astype(bits.dtype.newbyteorder("<"), copy=False)).hexdigest()
 
 
 def fingerprint(model: nn.Module, precision: torch.dtype = torch.float32) -> str:
@@ -37,8 +39,7 @@ def fingerprint(model: nn.Module, precision: torch.dtype = torch.float32) -> str
     parameters = {plain_name(name): parameter for name, parameter in model.named_parameters()}
     for name, parameter in sorted(parameters.items()):
         if without is None or not name.startswith(without):
-            meta = parameter.is_meta  # shapes, to count with
-            values = "meta" if meta else sha256(parameter.detach().cpu().to(precision))
+            values = "meta" if parameter.is_meta else sha256(parameter.detach().cpu(), precision)  # meta: to count with
             digest.update(f"{name} {tuple(parameter.shape)} {values}\n".encode())
     return digest.hexdigest()
 

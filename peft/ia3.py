@@ -10,7 +10,7 @@ multiplied by a learned vector. Nothing is added to the network; its own feature
              └── v_proj ── · l_v┘                      all three start at one: the untrained model is unchanged
 
 Trained parameters: 6 C per block (C for keys, C for values, 4 C for the hidden layer), and the head. GPT-2 124M, two
-classes: 56,834. The trade: the fewest parameters of all methods that reach into every block, and they merge, because a
+classes: 56,834. The trade-off: few parameters (only head, prompt and layernorm have fewer), and they merge, because a
 scaled output is a matrix with scaled rows and a scaled input one with scaled columns. But scaling cannot make
 a feature that the model does not have.
 

@@ -103,7 +103,7 @@ def wrap_layers(
     weight_only   the wrapper changes what ``layer.weight`` is, and need not be called to have an effect
 
     nn.MultiheadAttention reads the weights of its out_proj and never calls it: ``all`` passes over such a layer, and
-    naming it is refused. nn.TransformerEncoderLayer does so when nothing trains, and is told to call its layers.
+    naming it is refused. nn.TransformerEncoder does so when nothing trains, and is told to call its layers.
     """
     names = select(model, target, layers, kinds, head=not train_head)
     if not weight_only:
@@ -113,12 +113,22 @@ def wrap_layers(
         names = [name for name in names if name not in silent]
     for name in names:
         layer = model.get_submodule(name)
-        if isinstance(parent(model, name), nn.TransformerEncoderLayer):
-            parent(model, name).activation_relu_or_gelu = 0  # its fast path is for two activations: this is neither
+        leave_fast_path(model, name)
         model.set_submodule(name, wrapper(layer).train(layer.training))  # or dropout would start in a model that rests
     if train_head and has_classification_head(model):
         model.lm_head.requires_grad_(True)
     return names
+
+
+def leave_fast_path(model: nn.Module, name: str) -> None:
+    """Let PyTorch's transformer encoders around this layer call it: their fast path reads its weights instead."""
+    while name:
+        name = name.rpartition(".")[0]
+        module = model.get_submodule(name)
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # the fast path knows 1 and 2
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 def parent(model: nn.Module, name: str) -> nn.Module:

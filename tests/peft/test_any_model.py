@@ -49,6 +49,15 @@ def test_transformer_encoder(method, norm_first):
     check(peft.apply(model, method), lambda model: model(x))
 
 
+@family
+def test_a_transformer_encoder_with_padding(method):
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True), 2)
+    x, padding = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    model = peft.apply(nn.Sequential(encoder), method)
+    check(model, lambda model: model[0](x, src_key_padding_mask=padding)[~padding])
+
+
 class Attends(nn.Module):
     def __init__(self):
         super().__init__()
