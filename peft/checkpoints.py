@@ -37,7 +37,7 @@ from peft.adapter_config import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, read_config,
 from peft.dylora import DyLoRALayer
 from peft.fields import Field, TensorFile
 from peft.merging import finished
-from peft.registry import put_in
+from peft.registry import put_in, without_numpy
 from peft.state import state_of, unchanged_if_refused
 
 # Options that say how training starts and what helps it. A loaded adapter needs none of that, so it is built small.
@@ -182,7 +182,7 @@ def short_name(name: str) -> str:
 
 def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tuple[int, ...]]) -> None:
     """Put the method of a file of ours into the model, in place, once it is sure that the file could fill it."""
-    method, classes, saved = config["method"], config.get("num_classes"), config["options"] | changes
+    method, classes, saved = config["method"], config.get("num_classes"), config["options"] | without_numpy(changes)
     small = {name: value for name, value in ONLY_TRAINING.items() if saved.get(name)}
     small |= {"init": "random"} if "init_text" in saved else {}
 

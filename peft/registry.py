@@ -122,7 +122,7 @@ def check(model: nn.Module, method: str, options: dict) -> None:
 def put_in(model: nn.Module, method: str, also_train: str | None = None, **options) -> None:
     """``apply``, without the fingerprint of the base, and without a way back."""
     check(model, method, options)
-    options = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
+    options = without_numpy(options)
     freeze(model)
     METHODS[method].insert(model, **METHODS[method].preset, **options)
     model.train(model.training)  # new modules start in training mode, whatever the model is in
@@ -137,6 +137,11 @@ def put_in(model: nn.Module, method: str, also_train: str | None = None, **optio
     if also_train:
         settings["also_train"] = also_train
     model.peft = PeftState(method, settings)
+
+
+def without_numpy(options: dict) -> dict:
+    """The same values as Python's own, which JSON can write."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
