@@ -53,8 +53,8 @@ def export(
     config, tensors = hugging_face_config(model), hugging_face_tensors(model)
     if classes and not language_model:
         score, norm = hugging_face_head(model)
-        tensors |= {f"transformer.ln_f.{name}": tensor.cpu().contiguous() for name, tensor in norm.items()}
-        tensors["score.weight"] = score.cpu().contiguous()
+        tensors |= {f"transformer.ln_f.{name}": tensor.float().cpu().contiguous() for name, tensor in norm.items()}
+        tensors["score.weight"] = score.float().cpu().contiguous()
         names = list(labels) or [str(i) for i in range(len(score))]
         if len(names) != len(score) or len(set(names)) != len(names):
             raise InputError(f"labels are {names}, but the model has {len(score)} classes; give each a name of its own")

@@ -76,3 +76,11 @@ def test_merged_into_16_bits(method, dtype, new_model, randomise, tokens):
     assert {p.dtype for name, p in model.named_parameters() if not name.startswith("lm_head")} == {dtype}
     torch.testing.assert_close(model(tokens), before, atol=0.2, rtol=0.1)
     assert torch.equal(peft.unmerge(model)(tokens), before)
+
+
+@pytest.mark.parametrize("method", ["lora", "head", "qlora"])
+def test_an_export_is_in_float32(method, new_model, tmp_path):
+    from safetensors.torch import load_file
+
+    peft.export(peft.apply(new_model().bfloat16(), method), tmp_path)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
