@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.layout import CAUSAL, Layout
 from gpt2.model import GPT2
 
@@ -30,17 +30,25 @@ def add_classification_head(model: GPT2, num_classes: int = 2) -> GPT2:
     Afterwards ``model(tokens)`` is (B, T, num_classes). The head starts as nn.Linear does: uniform in ±1/√n_embd, so
     seed torch first. Returns the model.
     """
-    if num_classes < 2:
-        raise InputError(f"a classifier needs at least 2 classes, not {num_classes}")
+    num_classes = whole_number("num_classes", num_classes, least=2)
     weight = model.wte.weight
     model.lm_head = nn.Linear(model.config.n_embd, num_classes, device=weight.device, dtype=weight.dtype)
     return model
 
 
 def has_classification_head(model: nn.Module) -> bool:
-    """True after head surgery; False for a language model, whose head shares its weight with the embedding."""
+    """True after head surgery; False for a language model.
+
+    A language model's head shares its weight with the embedding. It may have got a weight of its own, as when a LoRA
+    was merged into one of the two; then it still scores every token of the vocabulary, without a bias.
+    """
     head, embedding = getattr(model, "lm_head", None), getattr(model, "wte", None)
-    return head is not None and embedding is not None and not set(head.parameters()) & set(embedding.parameters())
+    if head is None or embedding is None:
+        return False
+    if set(head.parameters()) & set(embedding.parameters()):
+        return False
+    scores_tokens = getattr(head, "out_features", None) == embedding.num_embeddings and head.bias is None
+    return not scores_tokens
 
 
 def classify(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
+from gpt2.tokenizer import END_OF_TEXT
 
 HEAD_DIM = 64  # every published GPT-2 uses heads of 64; the practice model uses 32
 
@@ -30,9 +31,7 @@ class GPT2Config:
 
     def __post_init__(self):
         for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"GPT-2 config: {name} is {value!r}, expected a whole number of at least 1")
+            object.__setattr__(self, name, whole_number(f"GPT-2 config: {name}", getattr(self, name)))
         if self.n_embd % self.n_head:
             raise InputError(
                 f"GPT-2 config: n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "
@@ -61,7 +60,7 @@ class GPT2Config:
             "scale_attn_weights": (True,),
             "scale_attn_by_inverse_layer_idx": (False,),
             "add_cross_attention": (False,),
-            "tie_word_embeddings": (True,),
+            "tie_word_embeddings": (True, False),
         }
         for name, allowed in wanted.items():
             value = config.get(name, allowed[0])
@@ -75,6 +74,7 @@ class GPT2Config:
 
     def to_hugging_face(self) -> dict:
         """The ``config.json`` from which transformers builds the same function."""
+        end = min(END_OF_TEXT, self.vocab_size - 1)  # a larger vocabulary has further tokens behind it
         return {
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
@@ -89,8 +89,8 @@ class GPT2Config:
             "embd_pdrop": self.dropout,
             "attn_pdrop": self.dropout,
             "resid_pdrop": self.dropout,
-            "bos_token_id": self.vocab_size - 1,
-            "eos_token_id": self.vocab_size - 1,
+            "bos_token_id": end,
+            "eos_token_id": end,
             "tie_word_embeddings": True,
         }
 

@@ -4,6 +4,9 @@ Code anywhere raises these two; only the scripts catch them, print the sentence 
 The sentence says what was found, where, and what to do next.
 """
 
+import math
+import operator
+
 
 class InputError(ValueError):
     """Wrong usage or unusable input (a file, a row, an option): exit status 2."""
@@ -11,3 +14,15 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The input was fine, but the run could not be finished: exit status 1."""
+
+
+def whole_number(what: str, value: object, least: int = 1, most: float = math.inf) -> int:
+    """An option's value as an int, NumPy's whole numbers too. Raises InputError for anything else."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not least <= number <= most:
+        wanted = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise InputError(f"{what} is {value!r}, expected a whole number {wanted}")
+    return number

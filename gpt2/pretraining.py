@@ -92,7 +92,7 @@ def next_token_loss(model: GPT2, windows: Tensor, drawn: tuple[Tensor, Tensor] |
     h = model.hidden_states(windows[:, :-1]).flatten(0, 1)  # (B T, C)
     targets = windows[:, 1:].flatten()  # (B T,)
     if drawn is not None:
-        return sampled_cross_entropy(h, targets, model.wte.weight, *drawn)
+        return sampled_cross_entropy(h, targets, model.lm_head.weight, *drawn)
     return F.cross_entropy(model.lm_head(h).float(), targets)
 
 

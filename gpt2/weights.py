@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gpt2.classifier import has_classification_head
 from gpt2.config import HEAD_DIM, SIZES, GPT2Config
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
-from gpt2.fingerprints import read_fingerprints, sha256
+from gpt2.fingerprints import plain_name, read_fingerprints, sha256, uncompiled
 from gpt2.hub import find_checkpoint
 from gpt2.model import GPT2
 
@@ -46,7 +47,8 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
     model.lm_head.weight = None
     model = model.to_empty(device="cpu")
     model.lm_head.weight = model.wte.weight
-    read_tensors(model, files, known=read_fingerprints() if checkpoint.name == "gpt2" else None)
+    known = read_fingerprints() if checkpoint.name == "gpt2" else None
+    read_tensors(model, files, known, tied=is_tied(checkpoint.path))
     return model.eval()
 
 
@@ -114,6 +116,12 @@ def read_config(path: Path, files: list[Path]) -> GPT2Config:
         raise InputError(f"{config_file.parent}: {error}") from error
 
 
+def is_tied(path: Path) -> bool:
+    """Is the head the embedding matrix, as in GPT-2, or did training part them? (After ``read_config``.)"""
+    config_file = (path if path.is_dir() else path.parent) / "config.json"
+    return not config_file.is_file() or json.loads(config_file.read_text("utf-8")).get("tie_word_embeddings", True)
+
+
 def guess_config(files: list[Path]) -> GPT2Config:
     """A config from tensor shapes. The number of heads leaves no trace in them: known for the published widths."""
     shapes = {}
@@ -157,8 +165,11 @@ def read_tensor(file: Path, key: str) -> Tensor:
 
 
 @torch.no_grad()
-def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None) -> None:
-    """Copy every tensor of ``files`` to its place in ``model``, checking name, shape, dtype, finiteness and sha256."""
+def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None, tied: bool = True) -> None:
+    """Copy every tensor of ``files`` to its place in ``model``, checking name, shape, dtype, finiteness and sha256.
+
+    tied   the head must be the embedding; otherwise the model gets a head of its own
+    """
     parameters, wanted, found = dict(model.named_parameters()), layout(model.config), set()
     head = None  # a stored head is only checked: ours is the embedding itself
     for file, key in [(path, name) for path in files for name in tensor_names(path)]:
@@ -187,7 +198,11 @@ def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None) -
             f"{files[0]}: tensor {missing[0]} is missing ({len(missing)} of {len(wanted)} are); "
             "is this a whole GPT-2 checkpoint?"
         )
-    if head and not all(map(equal_in_float32, read_tensor(*head).split(4096), model.wte.weight.split(4096))):
+    if not tied:
+        if head is None:
+            raise InputError(f"{files[0]}: lm_head.weight is missing, which config.json says is not the embedding")
+        model.lm_head.weight = nn.Parameter(read_tensor(*head).float())
+    elif head and not all(map(equal_in_float32, read_tensor(*head).split(4096), model.wte.weight.split(4096))):
         raise InputError(f"{files[0]}: lm_head.weight differs from wte.weight, but GPT-2's head is tied to it")
 
 
@@ -216,12 +231,24 @@ def check_tensor(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError(f"{what} holds NaN or infinite numbers; the file is damaged or its training diverged")
 
 
+def has_tied_head(model: GPT2) -> bool:
+    """Is the embedding matrix, in the same memory, the head too? A LoRA merged into one of them parts the two."""
+    return has_classification_head(model) or model.lm_head.weight is model.wte.weight
+
+
+def hugging_face_config(model: GPT2) -> dict:
+    """The config.json that belongs to ``hugging_face_tensors``."""
+    return model.config.to_hugging_face() | {"tie_word_embeddings": has_tied_head(model)}
+
+
 def hugging_face_tensors(model: GPT2, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The model's weights, without a head, under the names and in the shapes of transformers' GPT-2; on the CPU.
+    """The model's weights under the names and in the shapes of transformers' GPT-2; on the CPU. A head is among them
+    only when it is a language model's and is not the embedding matrix.
 
     Raises InputError for a model that a method has changed: its weights are no longer those of a plain GPT-2.
     """
-    parameters, tensors = dict(model.named_parameters()), {}
+    parameters = {plain_name(name): p for name, p in model.named_parameters(remove_duplicate=False)}
+    tensors = {} if has_tied_head(model) else {"lm_head.weight": parameters["lm_head.weight"].detach().to("cpu", dtype)}
     if missing := [n for ours in layout(model.config).values() for n in ours if n not in parameters]:
         raise InputError(f"{missing[0]} is wrapped or quantised by a fine-tuning method; peft.merge(model) first")
     for name, ours in layout(model.config).items():
@@ -235,7 +262,8 @@ def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float3
 
     Raises InputError for a model that a method has changed.
     """
+    model = uncompiled(model)
     tensors = hugging_face_tensors(model, dtype)
     with whole_file(Path(folder) / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
-    write_json(Path(folder) / "config.json", model.config.to_hugging_face())
+    write_json(Path(folder) / "config.json", hugging_face_config(model))

@@ -25,8 +25,9 @@ adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in seq
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
+from peft.wrappers import LinearWrapper, trained_dtype
 
 NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
 
@@ -40,8 +41,7 @@ class BottleneckAdapter(nn.Module):
 
     def __init__(self, dim: int, bottleneck: int = 32, nonlinearity: str = "relu", scale: float = 1.0):
         super().__init__()
-        if not isinstance(bottleneck, int) or bottleneck < 1:
-            raise InputError(f"bottleneck is {bottleneck}, expected a whole number of at least 1")
+        bottleneck = whole_number("bottleneck", bottleneck)
         if nonlinearity not in NONLINEARITIES:
             raise InputError(f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}")
         self.down = nn.Linear(dim, bottleneck)
@@ -51,10 +51,12 @@ class BottleneckAdapter(nn.Module):
         self.f, self.scale = NONLINEARITIES[nonlinearity], scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.up(self.f(self.down(x))) * self.scale
+        own = self.down.weight.dtype
+        y = self.up(self.f(self.down(x.to(own)))) * self.scale
+        return y if x.dtype == own else y.to(x.dtype)  # over a base in 16 bits
 
 
-class SerialAdapter(nn.Module):
+class SerialAdapter(LinearWrapper):
     """A sub-layer's last linear layer, then the adapter on its output, with a skip connection around it."""
 
     def __init__(self, linear: nn.Module, adapter: BottleneckAdapter):
@@ -79,7 +81,8 @@ class ParallelAdapter(nn.Module):
 
 def new_adapter(model: GPT2, *options) -> BottleneckAdapter:
     """An adapter of the model's width, where the model's weights are."""
-    return BottleneckAdapter(model.config.n_embd, *options).to(model.wte.weight)
+    weight = model.wte.weight
+    return BottleneckAdapter(model.config.n_embd, *options).to(weight.device, trained_dtype(weight))
 
 
 def adapter(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:

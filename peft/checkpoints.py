@@ -18,10 +18,8 @@ name in it is ever used as a path, a pattern or code.
 """
 
 import copy
-import json
 import math
 import re
-import typing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,18 +27,19 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-import peft
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
-from gpt2.fingerprints import fingerprint
+from gpt2.fingerprints import fingerprints, plain_name, same_base, uncompiled
 from gpt2.model import GPT2
 from peft import hugging_face, hugging_face_config
+from peft.adapter_config import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, read_config, saved_fingerprints
+from peft.dylora import DyLoRALayer
 from peft.fields import Field, TensorFile
+from peft.merging import finished
+from peft.registry import put_in, without_numpy
+from peft.state import state_of, unchanged_if_refused
 
-CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
-OWN_TYPE = "GPT2_PEFT_ADAPTER"
-MOST_CONFIG_BYTES = 1_000_000
 # Options that say how training starts and what helps it. A loaded adapter needs none of that, so it is built small.
 ONLY_TRAINING = {"encoder_hidden": 1, "encoder_layers": 1, "prefix_hidden": 0, "init_text": None}
 
@@ -49,7 +48,7 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that belong into an adapter file: name -> parameter."""
     head = "lm_head." if has_classification_head(model) else None
     return {
-        name: parameter
+        plain_name(name): parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad or (head and name.startswith(head))
     }
@@ -57,34 +56,46 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def save(model: nn.Module, folder: str | Path) -> None:
     """Write the adapter of a model that ``peft.apply`` or ``peft.load`` has prepared; each file whole or not at all."""
-    if not hasattr(model, "peft_method"):
+    model = uncompiled(model)
+    state = state_of(model)
+    if state.method is None:
         raise InputError("this model carries no method to save; peft.apply(model, ...) puts one in")
-    if hasattr(model, "peft_merged"):
+    if state.merged:
         raise InputError("this model is merged; call peft.unmerge(model) before peft.save")
     unfinished = finish(model)
     try:
         config, fields = describe(model)
         prefix = prefix_of(config["peft_type"])
         tensors = {tensor_name(prefix, name): field.tensor() for name, field in fields.items()}
+        options = saved_options(model)
     finally:
         for name, module in unfinished.items():
             model.set_submodule(name, module)
+    precise, *rounded = state.base_fingerprints
     config |= {
-        "method": model.peft_method,
-        "options": model.peft_options,
+        "method": state.method,
+        "options": options,
         "num_classes": num_classes(model),
         "base_config": asdict(model.config) if hasattr(model, "config") else None,
-        "base_fingerprint": model.peft_base,
+        "base_fingerprint": state.base_fingerprints[precise],
+        "base_fingerprints_rounded": {name: state.base_fingerprints[name] for name in rounded},
     }
     with whole_file(Path(folder) / TENSOR_FILE) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(Path(folder) / CONFIG_FILE, config)
 
 
+def saved_options(model: nn.Module) -> dict | None:
+    """The method's options; of a DyLoRA that was cut at a rank, this rank."""
+    options = state_of(model).options
+    ranks = {layer.rank for layer in model.modules() if isinstance(layer, DyLoRALayer)}
+    return options | {"rank": ranks.pop()} if ranks and options else options
+
+
 def describe(model: nn.Module) -> tuple[dict, dict[str, Field]]:
     """The layout of a model's adapter files: Hugging Face's where it has one, and what they hold."""
     reason = {}
-    if isinstance(model, GPT2) and model.peft_method in hugging_face.TYPES:
+    if isinstance(model, GPT2) and model.peft.method in hugging_face.TYPES:
         try:
             fields = hugging_face.fields(model)
             return hugging_face_config.configuration(model, fields), fields
@@ -111,11 +122,13 @@ def tensor_name(prefix: str, name: str) -> str:
 
 
 def finish(model: nn.Module) -> dict[str, nn.Module]:
-    """Drop what only training needs, such as a prompt's encoder, in place: a module says so by a method ``finished``,
-    which returns what remains. Returns the modules that stood there before, by name."""
-    unfinished = {name: module for name, module in model.named_modules() if hasattr(module, "finished")}
-    for name, module in unfinished.items():
-        model.set_submodule(name, module.finished())
+    """Drop what only training needs, such as a prompt's encoder, in place. Returns the modules that stood there before,
+    by name."""
+    left = {name: finished(module) for name, module in model.named_modules() if name}
+    unfinished = {name: model.get_submodule(name) for name in left}
+    unfinished = {name: module for name, module in unfinished.items() if left[name] is not module}
+    for name in unfinished:
+        model.set_submodule(name, left[name])
     return unfinished
 
 
@@ -123,8 +136,7 @@ def num_classes(model: nn.Module) -> int | None:
     """Outputs of the classification head, whatever wraps it; None for a language model."""
     if not has_classification_head(model):
         return None
-    head = getattr(model.lm_head, "linear", model.lm_head)
-    return head.out_features
+    return model.lm_head.out_features
 
 
 def load(model: nn.Module, folder: str | Path, **changes) -> nn.Module:
@@ -132,29 +144,34 @@ def load(model: nn.Module, folder: str | Path, **changes) -> nn.Module:
     again, output as when saved.
 
     A classification head is added when the adapter has one and the model does not. ``changes`` replace options of
-    the method: ``quantize=False`` puts a QLoRA adapter over the full-precision weights, ready to merge. Raises
-    InputError when the base is another model, or when a file is damaged or does not belong; the model may be changed
-    in part then.
+    the method: ``quantize=False`` puts a QLoRA adapter over the full-precision weights, ready to merge. The base may be
+    a copy in 16 bits of the one that the adapter was trained on. Raises InputError, and leaves the model as it was,
+    when the base is another model, or when a file is damaged or does not belong.
     """
-    folder = Path(folder)
+    folder, inner = Path(folder), uncompiled(model)
     config = read_config(folder)
+    if already := state_of(inner).method:
+        raise InputError(f"this model already carries {already!r}; load {folder} onto a fresh one")
     own = config.get("peft_type", OWN_TYPE) == OWN_TYPE
     file = TensorFile(folder / TENSOR_FILE, str if own else short_name)
-    base = fingerprint(model)
-    if config.get("base_fingerprint", base) != base:
+    base = fingerprints(inner)
+    if "base_fingerprint" in config and not same_base(saved_fingerprints(config), base):
         raise InputError(f"{folder} was trained on another base model; load the one it was trained on")
-    try:
-        if config.get("options") is not None:
-            insert(model, config, changes, file.shapes)
-        elif own or changes or not isinstance(model, GPT2) or hasattr(model, "peft_method"):
-            raise InputError("an adapter of Hugging Face's takes a fresh GPT2 and no further options")
-        else:
-            hugging_face_config.insert(model, config, file.shapes)
-        model.peft_base = base
-        fields = own_fields(model) if own else hugging_face.fields(model)
-    except InputError as error:
-        raise InputError(f"{folder}: {error}") from error
-    file.read(fields, may_lack=("ia3_l", "ln_tuning_layers") if model.peft_options is None else ())
+    with unchanged_if_refused(inner):
+        try:
+            if config.get("options") is not None:
+                insert(inner, config, changes, file.shapes)
+            elif own or changes or not isinstance(inner, GPT2):
+                raise InputError("an adapter of Hugging Face's takes a GPT2 and no further options")
+            else:
+                hugging_face_config.insert(inner, config, file.shapes)
+            fields = own_fields(inner) if own else hugging_face.fields(inner)
+            if not own:
+                fields |= hugging_face_config.untrained_fields(inner, file.shapes, fields)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from error
+        file.read(fields, may_lack=("ia3_l", "ln_tuning_layers") if inner.peft.options is None else ())
+    inner.peft.base_fingerprints = base
     return model
 
 
@@ -163,60 +180,9 @@ def short_name(name: str) -> str:
     return re.sub(r"^base_model\.(model\.)?(transformer\.)?", "", name)
 
 
-def read_config(folder: Path) -> dict:
-    """adapter_config.json, with everything checked that does not need the model."""
-    path = folder / CONFIG_FILE
-    for file in (path, folder / TENSOR_FILE):
-        if not file.is_file():
-            pickled = "; adapter_model.bin could run code when loaded, so convert it to safetensors first"
-            also = pickled if file.suffix != ".json" and (folder / "adapter_model.bin").exists() else ""
-            raise InputError(f"{folder} holds no adapter: {file.name} is missing{also}")
-    try:
-        if path.stat().st_size > MOST_CONFIG_BYTES:
-            raise ValueError("it is far too long")
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not {"method", "peft_type"} & config.keys():
-            raise ValueError("it names no method")
-    except (ValueError, RecursionError, OSError) as error:
-        raise InputError(f"{path} is not an adapter's configuration ({one_line(error)})") from error
-    if config.get("options") is None:
-        return config
-    method, options, classes = config.get("method"), config["options"], config.get("num_classes")
-    known = isinstance(method, str) and method in peft.METHODS
-    if not known or config.get("peft_type", OWN_TYPE) not in (OWN_TYPE, hugging_face.TYPES.get(method, OWN_TYPE)):
-        raise InputError(f"{path}: method {one_line(method)} with this peft_type is unknown")
-    if not isinstance(options, dict) or not (classes is None or type(classes) is int and classes > 1):
-        raise InputError(f"{path}: options and num_classes must be an object and a whole number of at least 2")
-    for name, value in options.items():
-        check_option(f"{path}: option {one_line(name)} is {one_line(value)}", method, name, value)
-    return config
-
-
-def check_option(what: str, method: str, name: str, value: object) -> None:
-    """Raise InputError unless a value is one that the method's option could have been saved with."""
-    if name == "also_train":
-        kinds = (str,)
-    elif name in peft.METHODS[method].options:
-        annotation = peft.METHODS[method].options[name].annotation
-        kinds = typing.get_args(annotation) or (annotation,)
-    else:
-        raise InputError(f"{what}, but {method} has no such option")
-    kinds += (int,) if float in kinds else ()
-    if type(value) not in kinds:
-        raise InputError(f"{what}, expected {' or '.join(kind.__name__ for kind in kinds)}")
-    if isinstance(value, str) and len(value) > 10_000 or isinstance(value, int | float) and not abs(value) <= 1e9:
-        raise InputError(f"{what}, beyond all reason")
-
-
-def one_line(value: object) -> str:
-    """A value from a file, fit for a message: printable and short."""
-    text = str(value) if isinstance(value, Exception) else repr(value)
-    return ascii(text)[1:-1][:80]
-
-
 def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tuple[int, ...]]) -> None:
     """Put the method of a file of ours into the model, in place, once it is sure that the file could fill it."""
-    method, classes, saved = config["method"], config.get("num_classes"), config["options"] | changes
+    method, classes, saved = config["method"], config.get("num_classes"), config["options"] | without_numpy(changes)
     small = {name: value for name, value in ONLY_TRAINING.items() if saved.get(name)}
     small |= {"init": "random"} if "init_text" in saved else {}
 
@@ -225,7 +191,7 @@ def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tupl
             add_classification_head(model, classes)
         if num_classes(model) != classes:
             raise InputError(f"it has {classes or 'no'} classes, but the model {num_classes(model) or 'none'}")
-        peft.put_in(model, method, **options)
+        put_in(model, method, **options)
         finish(model)
 
     with torch.device("meta"):  # shapes without memory: what would these options build?
@@ -236,4 +202,4 @@ def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tupl
     if wanted > there:
         raise InputError(f"its options ask for {wanted:,} numbers, but {TENSOR_FILE} holds {there:,}")
     prepare(model, **saved | small)
-    model.peft_options = saved
+    model.peft.options = saved

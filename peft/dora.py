@@ -15,6 +15,10 @@ gives the length a parameter of its own, and lets LoRA turn the direction:
              + b
            h (out)
 
+With dropout, which falls on what is learned and not on the pretrained layer, the same is (formula of the paper's code)
+
+    h = W x + b + (m/‖V‖ - 1) · W drop(x) + m/‖V‖ · s · B A drop(x)
+
 Trained parameters: r (in + out) + out per layer, LoRA's and one length per output. GPT-2 124M, every linear layer and a
 head of two classes: 166,658 r + 82,946, so 1,416,210 at rank 8. In its paper a little better than LoRA at
 the same rank, and merged it costs as little; but every training step builds the (out, in) matrix V to take its norms.
@@ -25,7 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peft.lora import LinearWithLoRA, linear_like, wrap_linear_layers
+from peft.lora import LinearWithLoRA
+from peft.merging import to_plain
+from peft.targets import wrap_layers
+from peft.wrappers import matrix, plain_like
 
 
 class LinearWithDoRA(LinearWithLoRA):
@@ -33,25 +40,35 @@ class LinearWithDoRA(LinearWithLoRA):
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, **options):
         super().__init__(linear, rank, alpha, **options)
-        self.magnitude = nn.Parameter(linear.weight.detach().norm(dim=1))  # m (out)
+        self.magnitude = nn.Parameter(matrix(linear).detach().to(self.lora.A.dtype).norm(dim=1))  # m (out)
 
     def stretch(self) -> Tensor:
         """m / ‖V‖ (out). The norm counts as a constant in backward, as the paper's section 4.3 proposes: no gradient
         goes through it, which saves the memory of a graph through V and changes the result little."""
         with torch.no_grad():
-            norm = (self.linear.weight + self.lora.delta()).norm(dim=1)
+            norm = (matrix(self.linear) + self.lora.delta()).norm(dim=1)
         return self.magnitude / norm.clamp_min(torch.finfo(norm.dtype).tiny)  # a row of zeros has no direction
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.linear.weight) + self.lora(x)  # V x, without ever multiplying by the sum
-        y = y * self.stretch()
+        W = matrix(self.linear).to(x.dtype)
+        stretch, kept = self.stretch(), self.lora.dropout(x)
+        y = F.linear(x, W)
+        turned = y if not self.drops else F.linear(kept, W)
+        # V x stretched, without ever multiplying by V. Dropout is for what is learned: W x itself stays whole.
+        y = y + ((stretch - 1) * turned + stretch * self.lora.update(kept)).to(y.dtype)
         return y if self.linear.bias is None else y + self.linear.bias
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain nn.Linear with the same output; ``self`` stays as it is."""
-        V = self.linear.weight + self.lora.delta()
-        return linear_like(self.linear, V * self.stretch()[:, None])
+    @property
+    def drops(self) -> bool:
+        return self.training and self.lora.dropout.p > 0
+
+
+@to_plain.register
+@torch.no_grad()
+def _(layer: LinearWithDoRA) -> nn.Module:
+    """m · V / ‖V‖."""
+    V = matrix(layer.linear) + layer.lora.delta()
+    return plain_like(layer.linear, V * layer.stretch()[:, None])
 
 
 def dora(
@@ -81,4 +98,4 @@ def dora(
     def wrapper(linear: nn.Module) -> nn.Module:
         return LinearWithDoRA(linear, rank, alpha, scaling=scaling, dropout=dropout, init=init)
 
-    wrap_linear_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target, layers, train_head)

@@ -17,15 +17,22 @@ LoRA's; but at the full rank it is usually a little behind a LoRA trained for th
 trained in every step.
 
 In the paper's *frozen* variant a step with rank b updates row and column b alone; the earlier ones take part without
-learning. It trades accuracy for speed.
+learning. It trades accuracy for speed. A gradient of zero is not enough for that: AdamW moves all of a tensor, by its
+momentum and by weight decay. So every optimiser's step is watched, and what should have stood still is put back.
 """
+
+import functools
+import weakref
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from gpt2.errors import InputError
-from peft.lora import LinearWithLoRA, LoRALayer, wrap_linear_layers
+from gpt2.errors import InputError, whole_number
+from peft.lora import LinearWithLoRA, LoRALayer
+from peft.merging import finished
+from peft.targets import wrap_layers
 
 
 class RankDial:
@@ -52,15 +59,18 @@ class DyLoRALayer(LoRALayer):
         super().__init__(in_dim, out_dim, rank, alpha)
         self.alpha, self.dial, self.leads, self.frozen = alpha, dial, leads, frozen
 
-    def forward(self, x: Tensor) -> Tensor:
+    def update(self, x: Tensor) -> Tensor:
         if self.training and self.leads:
             self.dial.draw()
         b = self.dial.drawn if self.training else self.dial.chosen
         A, B = self.A[:b], self.B[:, :b]
         if self.training and self.frozen:
+            watch_optimizers()
+            learning.setdefault(self, set()).add(b)
             A = torch.cat([A[:-1].detach(), A[-1:]])
             B = torch.cat([B[:, :-1].detach(), B[:, -1:]], dim=1)
-        return F.linear(F.linear(x, A), B) * (self.alpha / b)
+        y = F.linear(F.linear(x.to(A.dtype), A), B) * (self.alpha / b)
+        return y if x.dtype == A.dtype else y.to(x.dtype)
 
     def delta(self) -> Tensor:
         """ΔW (out_dim, in_dim) at the rank chosen by set_rank, for merging."""
@@ -68,14 +78,53 @@ class DyLoRALayer(LoRALayer):
         return (self.B[:, :b] @ self.A[:b]) * (self.alpha / b)
 
 
+learning: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # frozen layer -> the b of the next step (a set)
+before: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # frozen layer -> A and B, during a step
+
+
+@functools.cache
+def watch_optimizers() -> None:
+    """From the first call on, a step of any optimiser moves only row and column b of the frozen variant's layers."""
+    register_optimizer_step_pre_hook(before_step)
+    register_optimizer_step_post_hook(after_step)
+
+
+def before_step(optimizer: torch.optim.Optimizer, *_) -> None:
+    moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for layer in [layer for layer in learning if id(layer.A) in moved]:
+        before[layer] = layer.A.detach().clone(), layer.B.detach().clone()
+
+
+@torch.no_grad()
+def after_step(*_) -> None:
+    for layer, (A, B) in list(before.items()):
+        still = [i for i in range(layer.rank) if i + 1 not in learning[layer]]
+        layer.A[still], layer.B[:, still] = A[still], B[:, still]
+        del before[layer], learning[layer]
+
+
+@finished.register
+def _(layer: DyLoRALayer) -> DyLoRALayer:
+    """The layer cut at the chosen rank: what is saved, exported and added up is what the model computes now."""
+    b = layer.dial.chosen
+    if b == layer.rank:
+        return layer
+    cut = DyLoRALayer(layer.A.size(1), layer.B.size(0), b, layer.alpha, RankDial(b), layer.leads, layer.frozen)
+    cut.A = nn.Parameter(layer.A[:b].detach(), requires_grad=layer.A.requires_grad)
+    cut.B = nn.Parameter(layer.B[:, :b].detach(), requires_grad=layer.B.requires_grad)
+    return cut
+
+
 def set_rank(model: nn.Module, rank: int) -> None:
-    """From here on, evaluate and merge with the first ``rank`` rows and columns. Training still draws from 1 … r.
+    """From here on, evaluate, merge, save and export with the first ``rank`` rows and columns. Training still draws
+    from 1 … r. A file then holds these rows and columns alone; to keep all, set the largest rank before saving.
 
     Raises InputError when the model carries no DyLoRA (a merged one does not), or was trained for fewer ranks.
     """
     dials = [module.dial for module in model.modules() if isinstance(module, DyLoRALayer)]
     if not dials:
         raise InputError("this model has no DyLoRA layers to set a rank for; if it is merged, peft.unmerge it first")
+    rank = whole_number("rank", rank, least=0)
     for dial in dials:
         if not 1 <= rank <= dial.maximum:
             raise InputError(f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}")
@@ -110,4 +159,4 @@ def dylora(
         leads = False
         return layer
 
-    wrap_linear_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target, layers, train_head)

@@ -16,16 +16,18 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-import peft
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
+from gpt2.fingerprints import plain_name, uncompiled
 from gpt2.model import GPT2
-from gpt2.tokenizer import END_OF_TEXT, SHA256, vocabulary_file
-from gpt2.weights import hugging_face_tensors, layout
+from gpt2.tokenizer import SHA256, vocabulary_file
+from gpt2.weights import hugging_face_config, hugging_face_tensors, layout
 from peft.hugging_face import TYPES, hugging_face_head
-from peft.lora import linear_like
+from peft.merging import merge, to_plain
 from peft.quantization import QuantizedLinear
+from peft.state import state_of
+from peft.wrappers import plain_like
 
 TOKENIZER_FILES = {"vocab.json": "encoder.json", "merges.txt": "vocab.bpe"}  # theirs -> OpenAI's
 
@@ -46,12 +48,13 @@ def export(
     Classes are read at the last token before the padding, as ``classify`` does. Raises InputError with the reason when
     a plain GPT-2 cannot compute what this model does.
     """
-    model, classes = plain(model), has_classification_head(model)
-    config, tensors = model.config.to_hugging_face(), hugging_face_tensors(model)
+    model = plain(uncompiled(model))
+    classes = has_classification_head(model)
+    config, tensors = hugging_face_config(model), hugging_face_tensors(model)
     if classes and not language_model:
         score, norm = hugging_face_head(model)
-        tensors |= {f"transformer.ln_f.{name}": tensor.cpu().contiguous() for name, tensor in norm.items()}
-        tensors["score.weight"] = score.cpu().contiguous()
+        tensors |= {f"transformer.ln_f.{name}": tensor.float().cpu().contiguous() for name, tensor in norm.items()}
+        tensors["score.weight"] = score.float().cpu().contiguous()
         names = list(labels) or [str(i) for i in range(len(score))]
         if len(names) != len(score) or len(set(names)) != len(names):
             raise InputError(f"labels are {names}, but the model has {len(score)} classes; give each a name of its own")
@@ -59,7 +62,7 @@ def export(
             "architectures": ["GPT2ForSequenceClassification"],
             "id2label": {str(i): name for i, name in enumerate(names)},
             "label2id": {name: i for i, name in enumerate(names)},
-            "pad_token_id": END_OF_TEXT,  # which token is the last one? The last that is not this
+            "pad_token_id": config["eos_token_id"],  # which token is the last one? The last that is not this
         }
     folder = Path(folder)
     with whole_file(folder / "model.safetensors") as temporary:
@@ -73,12 +76,12 @@ def plain(model: GPT2) -> GPT2:
     model = copy.deepcopy(model, {id(p): p for p in model.parameters()})
     for name, module in list(model.named_modules()):
         if isinstance(module, QuantizedLinear):
-            model.set_submodule(name, linear_like(module, module.weight))
-    if model.virtual_positions() == 0 and any(hasattr(module, "merged") for module in model.modules()):
-        peft.merge(model)
+            model.set_submodule(name, plain_like(module, module.weight))
+    if model.virtual_positions() == 0 and any(to_plain(module) is not module for module in model.modules()):
+        merge(model)
     known = {name for ours in layout(model.config).values() for name in ours} | {"lm_head.weight", "lm_head.bias"}
-    if not {name for name, _ in model.named_parameters()} <= known:
-        method = getattr(model, "peft_method", "this method")
+    if not {plain_name(name) for name, _ in model.named_parameters()} <= known:
+        method = state_of(model).method or "this method"
         elsewhere = (
             "its adapter folder loads with Hugging Face's peft (PeftModel.from_pretrained)"
             if method in TYPES
@@ -98,5 +101,6 @@ def write_tokenizer(folder: Path, max_length: int) -> None:
             temporary.write_bytes(content)
     end = "<|endoftext|>"
     settings = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": max_length, "padding_side": "right"}
+    settings["split_special_tokens"] = True  # "<|endoftext|>" in a message is text: no person can write a padding token
     settings |= {f"{role}_token": end for role in ("bos", "eos", "unk", "pad")}
     write_json(folder / "tokenizer_config.json", settings)

@@ -22,12 +22,17 @@ names (``gpt2_peft.…``) that their loader passes over.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2
 from gpt2.weights import layout, stored_in_by_out
+from peft.dora import LinearWithDoRA
 from peft.fields import Field
+from peft.ia3 import ScaledInput, ScaledOutput
+from peft.lora import EmbeddingWithLoRA, LinearWithLoRA
+from peft.merging import to_plain
 
 TYPES = dict.fromkeys(("lora", "rslora", "dora", "dylora", "minlora", "qlora"), "LORA") | {
     "ia3": "IA3",
@@ -51,17 +56,23 @@ def modules(model: GPT2) -> dict[str, list[str]]:
 
 def lora_of(layer: nn.Module) -> nn.Module | None:
     """The LoRALayer of a wrapped layer, or of a parametrised one."""
-    if hasattr(layer, "parametrizations"):
+    if parametrize.is_parametrized(layer, "weight"):
         return layer.parametrizations.weight[0].lora
-    return getattr(layer, "lora", None)
+    return layer.lora if isinstance(layer, LinearWithLoRA | EmbeddingWithLoRA) else None
+
+
+def scale_of(layer: nn.Module) -> Tensor | None:
+    """The factors that IA3 has put on a layer."""
+    return layer.scale if isinstance(layer, ScaledOutput | ScaledInput) else None
 
 
 def base_of(layer: nn.Module) -> dict[str, Tensor]:
     """weight and bias of a layer, whatever a method has put around it."""
-    if hasattr(layer, "parametrizations"):
-        return {"weight": layer.parametrizations.weight.original, "bias": layer.bias}
-    plain = getattr(layer, "linear", getattr(layer, "embedding", layer))
-    return {kind: getattr(plain, kind) for kind in ("weight", "bias") if getattr(plain, kind, None) is not None}
+    if parametrize.is_parametrized(layer, "weight"):
+        found = {"weight": layer.parametrizations.weight.original, "bias": layer.bias}
+    else:
+        found = {kind: getattr(layer, kind, None) for kind in ("weight", "bias")}
+    return {kind: tensor for kind, tensor in found.items() if tensor is not None}
 
 
 def fields(model: GPT2) -> dict[str, Field]:
@@ -69,14 +80,14 @@ def fields(model: GPT2) -> dict[str, Field]:
 
     Raises InputError with the reason when the library has no place for something that this model has learned.
     """
-    found = prompt_fields(model) if TYPES[model.peft_method] in PROMPTS else {}
+    found = prompt_fields(model) if TYPES[model.peft.method] in PROMPTS else {}
     for name, parts in modules(model).items():
         layers = [model.get_submodule(part) for part in parts]
         if any(map(lora_of, layers)):
             found |= lora_fields(name, layers)
-        elif any(hasattr(layer, "scale") for layer in layers):
+        elif any(scale_of(layer) is not None for layer in layers):
             found |= ia3_fields(name, layers)
-        elif model.peft_method == "layernorm" and "ln_" in name:
+        elif model.peft.method == "layernorm" and "ln_" in name:
             base = base_of(layers[0])
             found |= {f"{name}.ln_tuning_layers.{kind}": Field([base[kind]]) for kind in base}
             continue  # trained, but by the method
@@ -88,7 +99,7 @@ def fields(model: GPT2) -> dict[str, Field]:
     covered = {id(part) for field in found.values() for part in field.parts}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) not in covered:
-            raise InputError(f"{model.peft_method} has trained {name}, for which Hugging Face peft has no place")
+            raise InputError(f"{model.peft.method} has trained {name}, for which Hugging Face peft has no place")
     return found
 
 
@@ -98,7 +109,7 @@ def lora_fields(name: str, layers: list[nn.Module]) -> dict[str, Field]:
     present = [lora for lora in loras if lora is not None]
     if len({lora.scale for lora in present}) > 1:
         raise InputError(f"{name}: its parts have different scales, which Hugging Face peft cannot express")
-    if hasattr(layers[0], "embedding"):
+    if isinstance(layers[0], EmbeddingWithLoRA):
         return {f"{name}.lora_embedding_{key}": Field([getattr(present[0], key)]) for key in "AB"}
     A = list({id(lora.A): lora.A for lora in present}.values())  # one, if they share it
     rows = [len(base_of(layer)["weight"]) for layer in layers]
@@ -108,16 +119,19 @@ def lora_fields(name: str, layers: list[nn.Module]) -> dict[str, Field]:
         f"{name}.lora_A.weight": Field(A),
         f"{name}.lora_B.weight": Field(B) if shared else Field(B, torch.block_diag),
     }
-    if any(hasattr(layer, "magnitude") for layer in layers):  # DoRA; a layer without it keeps its rows' lengths
-        lengths = [getattr(layer, "magnitude", None) for layer in layers]
-        lengths = [base_of(layers[i])["weight"].detach().norm(dim=1) if m is None else m for i, m in enumerate(lengths)]
+    if any(isinstance(layer, LinearWithDoRA) for layer in layers):  # a layer without keeps the lengths of its rows
+        lengths = [
+            layer.magnitude if isinstance(layer, LinearWithDoRA) else base_of(layer)["weight"].detach().norm(dim=1)
+            for layer in layers
+        ]
         found[f"{name}.lora_magnitude_vector"] = Field(lengths)
     return found
 
 
 def ia3_fields(name: str, layers: list[nn.Module]) -> dict[str, Field]:
     """Output scales as a column, input scales as a row; a layer without has a scale of one."""
-    parts = [getattr(layer, "scale", torch.ones(len(base_of(layer)["weight"]))) for layer in layers]
+    scales = [scale_of(layer) for layer in layers]
+    parts = [torch.ones(len(layer.weight)) if s is None else s for s, layer in zip(scales, layers, strict=True)]
     dim = 0 if name.endswith("mlp.c_proj") else 1
     return {f"{name}.ia3_l": Field(parts, lambda *parts: torch.cat(parts).unsqueeze(dim))}
 
@@ -126,8 +140,10 @@ def trained_base(name: str, layers: list[nn.Module]) -> dict[str, Field]:
     """Weights of the base itself that train: the whole module, or its bias alone."""
     bases = [base_of(layer) for layer in layers]
     trained = [kind for kind in bases[0] if any(base[kind].requires_grad for base in bases)]
-    if not trained or any(map(lora_of, layers)) and "weight" in trained:  # the latter is refused by fields()
+    if not trained:
         return {}
+    if any(scale_of(layer) is not None for layer in layers) or any(map(lora_of, layers)) and "weight" in trained:
+        return {}  # below a LoRA they have a place for a bias, and below factors for nothing: fields() refuses it
     prefix = f"{name}.base_layer" if any(map(lora_of, layers)) else name
     found = {}
     for kind in ["bias"] if trained == ["bias"] else bases[0]:
@@ -169,7 +185,7 @@ def hugging_face_head(model: GPT2) -> tuple[Tensor, dict[str, Tensor]]:
 
     Raises InputError when no shift of the norm gives this b: W maps all vectors to fewer dimensions than it has rows.
     """
-    head = model.lm_head.merged() if hasattr(model.lm_head, "merged") else model.lm_head
+    head = to_plain(model.lm_head)
     W, norm = head.weight.detach(), {name: p.detach() for name, p in model.ln_f.named_parameters()}
     if head.bias is None or not head.bias.any():
         return W, norm

@@ -27,7 +27,9 @@ from peft.lora import EmbeddingWithLoRA, LinearWithLoRA
 from peft.prefix import p_tuning_v2
 from peft.prompt import prompt
 from peft.selective import layernorm
+from peft.state import PeftState
 from peft.targets import freeze
+from peft.wrappers import keep_trained_in_float32
 
 Shape = tuple[int, ...]
 PATTERN = re.compile(r"\^?((\\\.|[\w.])+)\$?")  # a name, perhaps written as a regular expression
@@ -40,7 +42,7 @@ EXTENSIONS = (  # of LoRA, in the library, each with another formula than s · B
 
 def configuration(model: GPT2, found: dict[str, Field]) -> dict:
     """What the library has to know about a model whose ``fields`` are ``found``."""
-    kind, shape = TYPES[model.peft_method], model.config
+    kind, shape = TYPES[model.peft.method], model.config
     whole = {name.rsplit(".", 1)[0] for name in found if name.endswith(".weight") and is_base(name)}
     config = {
         "peft_type": kind,
@@ -63,7 +65,7 @@ def configuration(model: GPT2, found: dict[str, Field]) -> dict:
         "num_attention_heads": shape.n_head,
         "num_layers": shape.n_layer,
     }
-    return config | ({"prefix_projection": model.peft_method == "prefix"} if kind == "PREFIX_TUNING" else {})
+    return config | ({"prefix_projection": model.peft.method == "prefix"} if kind == "PREFIX_TUNING" else {})
 
 
 def is_base(name: str) -> bool:
@@ -79,9 +81,11 @@ def lora_configuration(model: GPT2, found: dict[str, Field]) -> dict:
         loras = [lora for part in parts if (lora := lora_of(model.get_submodule(part))) is not None]
         if loras:
             rank = sum(len(A) for A in {id(lora.A): lora.A for lora in loras}.values())
-            alpha = round(loras[0].scale * (math.sqrt(rank) if model.peft_method == "rslora" else rank), 9)
+            alpha = round(loras[0].scale * (math.sqrt(rank) if model.peft.method == "rslora" else rank), 9)
             ranks[name], alphas[name] = rank, int(alpha) if alpha == int(alpha) else alpha
             dropout = loras[0].dropout.p
+    if not ranks:
+        raise InputError("only the classification head has a LoRA; Hugging Face peft would look for others")
     r, alpha = statistics.mode(zip(ranks.values(), alphas.values(), strict=True))
     biases = [name for name in found if name.endswith(".bias") and is_base(name) and not name.startswith("ln_f.")]
     return {
@@ -92,8 +96,8 @@ def lora_configuration(model: GPT2, found: dict[str, Field]) -> dict:
         "target_modules": list(short(dict.fromkeys(ranks), modules(model))),
         "lora_dropout": dropout,
         "bias": "none" if not biases else "lora_only" if all(".base_layer." in name for name in biases) else "all",
-        "use_rslora": model.peft_method == "rslora",
-        "use_dora": model.peft_method == "dora",
+        "use_rslora": model.peft.method == "rslora",
+        "use_dora": model.peft.method == "dora",
         "fan_in_fan_out": True,
     }
 
@@ -141,7 +145,8 @@ def insert(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
         "PREFIX_TUNING": "prefix" if config.get("prefix_projection") else "p-tuning-v2",
     }
     names = {kind: method for method, kind in reversed(TYPES.items())} | variants
-    model.peft_method, model.peft_options = names[kind], None  # none of our options: the file says it all
+    keep_trained_in_float32(model)
+    model.peft = PeftState(names[kind])  # without options: the file says it all
 
 
 def insert_lora(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
@@ -179,12 +184,23 @@ def insert_lora(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
         raise InputError("it holds no LoRA for a layer of this model")
 
 
+def untrained_fields(model: GPT2, shapes: dict[str, Shape], found: dict[str, Field]) -> dict[str, Field]:
+    """What their file repeats of the base itself: beside a LoRA on the embedding or the language-model head they save
+    the weight below it. It must be this model's."""
+    result = {}
+    for name, parts in modules(model).items():
+        stored = f"{name}.base_layer.weight"
+        if stored in shapes and stored not in found:
+            result[stored] = Field([base_of(model.get_submodule(part))["weight"].detach() for part in parts])
+    return result
+
+
 def unfreeze_saved(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
     """Train what the file holds of the base itself: biases, modules_to_save; and put a head like its ``score``."""
     for name, parts in modules(model).items():
         for part in parts:
             for kind, parameter in base_of(model.get_submodule(part)).items():
-                if f"{name}.{kind}" in shapes or f"{name}.base_layer.{kind}" in shapes:
+                if f"{name}.{kind}" in shapes or kind == "bias" and f"{name}.base_layer.bias" in shapes:
                     parameter.requires_grad_(True)
     if "score.weight" in shapes:
         classes, width = two(shapes, "score.weight")

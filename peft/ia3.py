@@ -10,7 +10,7 @@ multiplied by a learned vector. Nothing is added to the network; its own feature
              └── v_proj ── · l_v┘                      all three start at one: the untrained model is unchanged
 
 Trained parameters: 6 C per block (C for keys, C for values, 4 C for the hidden layer), and the head. GPT-2 124M, two
-classes: 56,834. The trade: the fewest parameters of all methods that reach into every block, and they merge, because a
+classes: 56,834. The trade-off: few parameters (only head, prompt and layernorm have fewer), and they merge, because a
 scaled output is a matrix with scaled rows and a scaled input one with scaled columns. But scaling cannot make
 a feature that the model does not have.
 
@@ -21,44 +21,51 @@ import torch
 from torch import Tensor, nn
 
 from gpt2.model import GPT2
-from peft.lora import linear_like
+from peft.merging import to_plain
+from peft.wrappers import LinearWrapper, plain_like, trained_dtype
 
 
-class ScaledOutput(nn.Module):
+class ScaledOutput(LinearWrapper):
     """A linear layer, then one learned factor per output: x (…, in) -> l ⊙ (W x + b) (…, out)."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.linear = linear
-        self.scale = nn.Parameter(torch.ones_like(linear.weight[:, 0]))  # l (out)
+        self.scale = nn.Parameter(torch.ones_like(linear.weight[:, 0], dtype=trained_dtype(linear.weight)))  # l (out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) * self.scale
-
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain nn.Linear with scaled rows and bias; ``self`` stays as it is."""
-        new = linear_like(self.linear, self.linear.weight * self.scale[:, None])
-        if self.linear.bias is not None:
-            new.bias = nn.Parameter(self.linear.bias * self.scale, requires_grad=False)
-        return new
+        y = self.linear(x)
+        return (y * self.scale).to(y.dtype)
 
 
-class ScaledInput(nn.Module):
+@to_plain.register
+@torch.no_grad()
+def _(layer: ScaledOutput) -> nn.Linear:
+    """Scaled rows and bias."""
+    new = plain_like(layer.linear, layer.linear.weight * layer.scale[:, None])
+    if layer.linear.bias is not None:
+        bias = (layer.linear.bias * layer.scale).to(layer.linear.bias.dtype)
+        new.bias = nn.Parameter(bias, requires_grad=False)
+    return new
+
+
+class ScaledInput(LinearWrapper):
     """One learned factor per input, then a linear layer: x (…, in) -> W (l ⊙ x) + b (…, out)."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.linear = linear
-        self.scale = nn.Parameter(torch.ones_like(linear.weight[0]))  # l (in)
+        self.scale = nn.Parameter(torch.ones_like(linear.weight[0], dtype=trained_dtype(linear.weight)))  # l (in)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x * self.scale)
+        return self.linear((x * self.scale).to(x.dtype))
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain nn.Linear with scaled columns; ``self`` stays as it is."""
-        return linear_like(self.linear, self.linear.weight * self.scale)
+
+@to_plain.register
+@torch.no_grad()
+def _(layer: ScaledInput) -> nn.Linear:
+    """Scaled columns."""
+    return plain_like(layer.linear, layer.linear.weight * layer.scale)
 
 
 def ia3(model: GPT2, queries: bool = False) -> None:

@@ -25,15 +25,15 @@ walk-through), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski 2023: large ranks kee
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.classifier import has_classification_head
-from gpt2.errors import InputError
-from peft.targets import select
+from gpt2.errors import InputError, whole_number
+from peft.merging import to_plain
+from peft.targets import wrap_layers
+from peft.wrappers import LinearWrapper, linear_kinds, matrix, plain_like, trained_dtype
 
 SCALINGS = {
     "alpha/rank": lambda alpha, rank: alpha / rank,
@@ -64,8 +64,7 @@ class LoRALayer(nn.Module):
         init: str = "kaiming",
     ):
         super().__init__()
-        if not isinstance(rank, int) or rank < 1:
-            raise InputError(f"rank is {rank}, expected a whole number of at least 1")
+        rank = whole_number("rank", rank)
         if not 0 < alpha < math.inf:
             raise InputError(f"alpha is {alpha}, expected a number above 0")
         if scaling not in SCALINGS:
@@ -84,29 +83,37 @@ class LoRALayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(self.dropout(x), self.A) * self.scale  # (…, r): scaled here, where it is narrow
-        return F.linear(x, self.B)
+        return self.update(self.dropout(x))
+
+    def update(self, x: Tensor) -> Tensor:
+        """s · B A x, computed in the precision of A and B, in that of x."""
+        narrow = F.linear(x.to(self.A.dtype), self.A) * self.scale  # (…, r): scaled here, where it is narrow
+        y = F.linear(narrow, self.B)
+        return y if x.dtype == self.A.dtype else y.to(x.dtype)
 
     def delta(self) -> Tensor:
         """ΔW = s B A as a full matrix, (out_dim, in_dim): what merging adds to W."""
         return (self.B @ self.A) * self.scale
 
 
-class LinearWithLoRA(nn.Module):
+class LinearWithLoRA(LinearWrapper):
     """A linear layer and the low-rank change beside it; options as for LoRALayer, which ``change`` may replace."""
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, change: type = LoRALayer, **options):
+    def __init__(self, linear: nn.Module, rank: int, alpha: float, change: type = LoRALayer, **options):
         super().__init__()
         self.linear = linear
-        self.lora = change(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
+        lora = change(self.in_features, self.out_features, rank, alpha, **options)
+        self.lora = lora.to(linear.weight.device, trained_dtype(linear.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) + self.lora(x)
 
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain nn.Linear with the same output; ``self`` stays as it is."""
-        return linear_like(self.linear, self.linear.weight + self.lora.delta())
+
+@to_plain.register
+@torch.no_grad()
+def _(layer: LinearWithLoRA) -> nn.Module:
+    """W + s B A."""
+    return plain_like(layer.linear, matrix(layer.linear) + layer.lora.delta())
 
 
 class EmbeddingWithLoRA(nn.Module):
@@ -116,48 +123,29 @@ class EmbeddingWithLoRA(nn.Module):
     def __init__(self, embedding: nn.Embedding, rank: int, alpha: float, **options):
         super().__init__()
         self.embedding = embedding
+        self.num_embeddings, self.embedding_dim = embedding.num_embeddings, embedding.embedding_dim
         self.lora = LoRALayer(embedding.num_embeddings, embedding.embedding_dim, rank, alpha, **options)
         nn.init.zeros_(self.lora.A)
         nn.init.normal_(self.lora.B)
-        self.lora.to(embedding.weight)
+        self.lora.to(embedding.weight.device, trained_dtype(embedding.weight))
+
+    @property
+    def weight(self) -> Tensor:
+        """The base weight (tokens, C), without the update."""
+        return self.embedding.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
+        y = self.embedding(tokens)
         narrow = F.embedding(tokens, self.lora.A.T)  # (…, r): A's columns, picked instead of multiplied
-        return self.embedding(tokens) + F.linear(narrow, self.lora.B) * self.lora.scale
-
-    @torch.no_grad()
-    def merged(self) -> nn.Embedding:
-        weight = self.embedding.weight + self.lora.delta().T
-        return nn.Embedding.from_pretrained(weight, freeze=True)
+        return y + (F.linear(narrow, self.lora.B) * self.lora.scale).to(y.dtype)
 
 
-def linear_like(linear: nn.Linear, weight: Tensor) -> nn.Linear:
-    """A frozen nn.Linear with this weight and the bias of ``linear``, which it shares."""
-    new = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")  # allocates nothing
-    new.weight = nn.Parameter(weight, requires_grad=False)
-    new.bias = linear.bias
-    return new
-
-
-def wrap_linear_layers(
-    model: nn.Module,
-    wrapper: Callable[[nn.Module], nn.Module],
-    target: str = "all",
-    layers: str | None = None,
-    train_head: bool = False,
-    kinds: type | tuple[type, ...] = nn.Linear,
-) -> list[str]:
-    """Put ``wrapper(layer)`` in the place of every chosen layer, as all of LoRA's relatives do; returns their names.
-
-    With ``train_head`` a classification head is left as it is and trains fully.
-    """
-    names = select(model, target, layers, kinds=kinds, head=not train_head)
-    for name in names:
-        layer = model.get_submodule(name)
-        model.set_submodule(name, wrapper(layer).train(layer.training))  # or dropout would start in a model that rests
-    if train_head and has_classification_head(model):
-        model.lm_head.requires_grad_(True)
-    return names
+@to_plain.register
+@torch.no_grad()
+def _(layer: EmbeddingWithLoRA) -> nn.Embedding:
+    """W + s (B A)ᵀ."""
+    weight = layer.embedding.weight + layer.lora.delta().T
+    return nn.Embedding.from_pretrained(weight.to(layer.weight.dtype), freeze=True)
 
 
 def replace_linear_with_lora(
@@ -175,7 +163,7 @@ def replace_linear_with_lora(
         kind = EmbeddingWithLoRA if isinstance(layer, nn.Embedding) else LinearWithLoRA
         return kind(layer, rank, alpha, **options)
 
-    return wrap_linear_layers(model, wrapper, target, layers, train_head, kinds=(nn.Linear, nn.Embedding))
+    return wrap_layers(model, wrapper, target, layers, train_head, kinds=(*linear_kinds(), nn.Embedding))
 
 
 def lora(

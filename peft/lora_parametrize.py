@@ -19,33 +19,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from peft.lora import LoRALayer, linear_like, wrap_linear_layers
+from peft.lora import LoRALayer
+from peft.merging import to_plain
+from peft.targets import wrap_layers
+from peft.wrappers import is_transposed, matrix, plain_like, trained_dtype
 
 
 class LoRAParametrization(nn.Module):
     """The link in the chain: W (out, in) -> W + s B A (out, in); options as for LoRALayer."""
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, **options):
+    def __init__(self, linear: nn.Module, rank: int, alpha: float, **options):
         super().__init__()
-        self.lora = LoRALayer(linear.in_features, linear.out_features, rank, alpha, **options).to(linear.weight)
+        out_features, in_features = matrix(linear).shape
+        self.transposed = is_transposed(linear)  # transformers' Conv1D: W is stored (in, out)
+        lora = LoRALayer(in_features, out_features, rank, alpha, **options)
+        self.lora = lora.to(linear.weight.device, trained_dtype(linear.weight))
 
     def forward(self, W: Tensor) -> Tensor:
-        return W + self.lora.delta()
+        delta = self.lora.delta()
+        return (W + (delta.T if self.transposed else delta)).to(W.dtype)
 
 
+@to_plain.register
 @torch.no_grad()
-def plain(linear: nn.Linear) -> nn.Linear:
-    """What peft.merge puts in this layer's place: its computed weight, stored. ``linear`` stays as it is.
+def _(layer: nn.Module) -> nn.Module:
+    """The computed weight, stored. A layer without a chain gives itself.
 
-    PyTorch's own ``parametrize.remove_parametrizations(linear, "weight")`` does it in place, but forgets W.
+    PyTorch's own ``parametrize.remove_parametrizations(layer, "weight")`` does it in place, but forgets W.
     """
-    return linear_like(linear, linear.weight.detach())
+    return plain_like(layer, matrix(layer).detach()) if parametrize.is_parametrized(layer, "weight") else layer
 
 
-def add_lora(linear: nn.Linear, rank: int, alpha: float, **options) -> nn.Linear:
+def add_lora(linear: nn.Module, rank: int, alpha: float, **options) -> nn.Module:
     """Append one LoRA to the chain behind ``linear.weight``, in place; returns the layer."""
     parametrize.register_parametrization(linear, "weight", LoRAParametrization(linear, rank, alpha, **options))
-    type(linear).merged = plain  # PyTorch has just made a class for this one layer, so a method can be added to it
     return linear
 
 
@@ -74,4 +81,4 @@ def minlora(
     def wrapper(linear: nn.Module) -> nn.Module:
         return add_lora(linear, rank, alpha, scaling=scaling, init=init)
 
-    wrap_linear_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target, layers, train_head, weight_only=True)

@@ -31,9 +31,11 @@ But the prefix takes room in every key/value cache and cannot be merged into the
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
+from peft.merging import finished
 from peft.prompt import PromptPerTask, check_virtual_tokens, chosen
+from peft.wrappers import trained_dtype
 
 
 class PrefixTuning(nn.Module):
@@ -52,22 +54,38 @@ class PrefixTuning(nn.Module):
             self.values = nn.Parameter(torch.randn(n_head, virtual_tokens, head_dim))
         else:
             self.out = nn.Linear(shared.linear.out_features, 2 * n_head * head_dim)
+        # empty: only its precision counts, which is that of the text's keys, and follows model.to(…)
+        self.register_buffer("like", torch.empty(0), persistent=False)
+
+    def over(self, weight: Tensor) -> "PrefixTuning":
+        """This prefix for a model of such weights: on their device, and answering in their precision."""
+        self.to(weight.device, trained_dtype(weight))
+        self.like = weight.new_empty(0)
+        return self
 
     def forward(self) -> tuple[Tensor, Tensor]:
+        keys, values = self.exact()
+        return keys.to(self.like.dtype), values.to(self.like.dtype)
+
+    def exact(self) -> tuple[Tensor, Tensor]:
+        """Keys and values in the precision in which they train."""
         if self.shared is None:
             return self.keys, self.values
         x = self.out(self.shared())  # (P, 2 C): first the keys of all heads, then the values
         keys, values = x.view(self.length, 2, self.n_head, -1).permute(1, 2, 0, 3)  # (H, P, D) each
         return keys, values
 
-    @torch.no_grad()
-    def finished(self) -> "PrefixTuning":
-        """The same prefix without the network: what is saved, and all that a trained prefix needs."""
-        keys, values = self()
-        plain = PrefixTuning(self.n_head, keys.size(-1), self.length).to(keys)
-        plain.keys.copy_(keys)
-        plain.values.copy_(values)
-        return plain
+
+@finished.register
+@torch.no_grad()
+def _(prefix: PrefixTuning) -> PrefixTuning:
+    """The same prefix without the network: all that a trained prefix needs."""
+    if prefix.shared is None:
+        return prefix
+    keys, values = prefix.exact()
+    plain = PrefixTuning(prefix.n_head, keys.size(-1), prefix.length).over(prefix.like)
+    plain.keys.data, plain.values.data = keys.contiguous(), values.contiguous()
+    return plain
 
 
 class SharedStart(nn.Module):
@@ -110,12 +128,12 @@ def prefix(model: GPT2, virtual_tokens: int = 20, prefix_hidden: int = 512) -> N
         prefix_hidden: width of the network that makes them; 0 trains them directly
     """
     check_virtual_tokens(model, virtual_tokens)
-    if prefix_hidden < 0:
-        raise InputError(f"prefix_hidden is {prefix_hidden}, expected 1 or more, or 0 for no network")
+    whole_number("prefix_hidden", prefix_hidden, least=0)
     config = model.config
     shared = SharedStart(virtual_tokens, config.n_embd, prefix_hidden) if prefix_hidden else None
     for block in model.h:
-        block.attn.prefix = PrefixTuning(config.n_head, config.head_dim, virtual_tokens, shared).to(model.wte.weight)
+        new = PrefixTuning(config.n_head, config.head_dim, virtual_tokens, shared)
+        block.attn.prefix = new.over(model.wte.weight)
 
 
 def p_tuning_v2(model: GPT2, virtual_tokens: int = 20) -> None:

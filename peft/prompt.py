@@ -29,8 +29,8 @@ Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, pl
 (n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,
 P = 20, h = 256, n = 2, two classes, with the head: 16,898 / 476,930 / 4,351,746.
 
-The trade: the fewest parameters of all methods, and one batch can mix tasks (``PromptPerTask``). But every message is
-P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
+The trade-off: few parameters (only head has fewer), and one batch can mix tasks (``PromptPerTask``). But every message
+is P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
 """
 
 import itertools
@@ -40,9 +40,11 @@ import re
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
+from peft.merging import finished
+from peft.wrappers import trained_dtype
 
 INITS = ("random", "vocabulary", "text")
 COMMON = 5000  # Lester et al. draw from the 5,000 most common tokens; in GPT-2's vocabulary the common ones come first
@@ -56,11 +58,14 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, vectors: Tensor, trailing: int = 0, encoder: nn.Module | None = None):
         super().__init__()
-        self.vectors = nn.Parameter(vectors)
+        self.vectors = nn.Parameter(vectors.to(trained_dtype(vectors)))
         self.trailing, self.encoder = trailing, encoder
+        # empty: only its precision counts, which is that of the embeddings, and follows model.to(…)
+        self.register_buffer("like", vectors.new_empty(0), persistent=False)
 
     def everything(self) -> Tensor:
-        return self.vectors if self.encoder is None else self.encoder(self.vectors)  # (P + Q, C)
+        vectors = self.vectors if self.encoder is None else self.encoder(self.vectors)
+        return vectors.to(self.like.dtype)  # (P + Q, C)
 
     def forward(self) -> Tensor:
         return self.everything()[: len(self.vectors) - self.trailing]  # (P, C)
@@ -68,10 +73,16 @@ class SoftPrompt(nn.Module):
     def after(self) -> Tensor:
         return self.everything()[len(self.vectors) - self.trailing :]  # (Q, C)
 
-    @torch.no_grad()
-    def finished(self) -> "SoftPrompt":
-        """The same prompt without its encoder: what is saved, and all that a trained prompt needs."""
-        return SoftPrompt(self.everything().clone(), self.trailing)
+
+@finished.register
+@torch.no_grad()
+def _(prompt: SoftPrompt) -> SoftPrompt:
+    """The same prompt without its encoder: all that a trained prompt needs."""
+    if prompt.encoder is None:
+        return prompt
+    plain = SoftPrompt(prompt.everything().clone(), prompt.trailing)
+    plain.vectors.data = prompt.encoder(prompt.vectors)  # not rounded to the embeddings' precision
+    return plain
 
 
 class PromptEncoder(nn.Module):
@@ -84,8 +95,7 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, dim: int, encoder: str, hidden: int, layers: int):
         super().__init__()
-        if hidden < 1 or layers < 1:
-            raise InputError(f"encoder_hidden is {hidden} and encoder_layers {layers}, expected at least 1 each")
+        hidden, layers = whole_number("encoder_hidden", hidden), whole_number("encoder_layers", layers)
         self.lstm = None
         if encoder == "mlp":
             widths = [dim] + [hidden] * layers
@@ -150,9 +160,7 @@ def select_tasks(model: GPT2, tasks: list[int] | Tensor) -> None:
 
 def check_virtual_tokens(model: GPT2, virtual_tokens: int) -> None:
     """Raises InputError unless there is at least one, and room for a text of at least one token beside them."""
-    room = model.config.n_positions - 1
-    if not isinstance(virtual_tokens, int) or not 1 <= virtual_tokens <= room:
-        raise InputError(f"{virtual_tokens} virtual tokens, expected 1 to {room}: this model's context is {room + 1}")
+    whole_number("virtual_tokens", virtual_tokens, most=model.config.n_positions - 1)
 
 
 @torch.no_grad()
@@ -215,4 +223,6 @@ def p_tuning(
     check_virtual_tokens(model, before + behind)
     start = torch.randn(before + behind, model.config.n_embd)
     network = PromptEncoder(model.config.n_embd, encoder, encoder_hidden, encoder_layers)
-    model.prompt = SoftPrompt(start, behind, network).to(model.wte.weight)
+    weight = model.wte.weight
+    network.to(weight.device, trained_dtype(weight))
+    model.prompt = SoftPrompt(start.to(weight), behind, network)

@@ -29,8 +29,9 @@ slightly differently.
 from torch import nn
 
 from gpt2.model import GPT2
-from peft.lora import LinearWithLoRA, wrap_linear_layers
+from peft.lora import LinearWithLoRA
 from peft.quantization import quantize_linear_layers
+from peft.targets import wrap_layers
 
 
 def qlora(
@@ -66,6 +67,6 @@ def qlora(
     def wrapper(linear: nn.Module) -> nn.Module:
         return LinearWithLoRA(linear, rank, alpha, scaling=scaling, dropout=dropout, init=init)
 
-    wrap_linear_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target, layers, train_head)
     if quantize:
         quantize_linear_layers(model.h, bits, double_quant)  # those under a LoRA, and those without

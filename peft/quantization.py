@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
+from peft.merging import why_not_mergeable
 
 
 @functools.cache
@@ -136,11 +137,6 @@ class QuantizedLinear(nn.Module):
     double_quant   quantise the absmax values too (with 4 bits; with 8 there are few)
     """
 
-    cannot_merge = (
-        "a quantised base has no room for the update, which is finer than its levels; "
-        "load the adapter with quantize=False and merge it into the full-precision base"
-    )
-
     def __init__(self, linear: nn.Linear, bits: int = 4, double_quant: bool = True):
         super().__init__()
         self.in_features, self.out_features, self.bias = linear.in_features, linear.out_features, linear.bias
@@ -159,6 +155,14 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = MultiplyByQuantized.apply(x, self.quantized)
         return y if self.bias is None else y + self.bias
+
+
+@why_not_mergeable.register
+def _(layer: QuantizedLinear) -> str:
+    return (
+        "a quantised base has no room for the update, which is finer than its levels; "
+        "load the adapter with quantize=False and merge it into the full-precision base"
+    )
 
 
 def quantize_linear_layers(model: nn.Module, bits: int = 4, double_quant: bool = True) -> None:

@@ -14,7 +14,7 @@ decide what to make of it (Howard & Ruder, 2018; Lee et al., 2019, "What would E
 One can also cut the other way, and pick a kind of parameter in every block:
 
     linear layer   y = W x + b              BitFit (Ben Zaken et al., 2021): every b and β, that is, only shifts
-    norm           y = γ · (x - μ)/σ + β    layernorm (Qi et al., 2022; Zhao et al., 2023): every γ and β
+    norm           y = γ · (x - μ)/σ + β    layernorm (Qi et al., 2022; Zhao et al., 2023): every γ and β (RMSNorm: γ)
 
 Trained parameters with C = n_embd, L blocks, k classes: head (C + 1) k; besides it, selective 12 C² + 13 C per block
 and 2 C for the final norm, bitfit (11 L + 1) C, layernorm (4 L + 2) C; full is everything. GPT-2 124M, two classes:
@@ -27,7 +27,7 @@ layernorm keep almost nothing per task, but gradients must flow through the whol
 
 from torch import nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 
 
@@ -46,8 +46,7 @@ def selective(model: GPT2, blocks: int = 1) -> None:
     Args:
         blocks: how many blocks to train, counted from the top
     """
-    if not 0 <= blocks <= len(model.h):
-        raise InputError(f"blocks is {blocks}, but this model has {len(model.h)}; choose 0 to {len(model.h)}")
+    whole_number("blocks", blocks, least=0, most=len(model.h))
     model.ln_f.requires_grad_(True)
     for block in model.h[len(model.h) - blocks :]:
         block.requires_grad_(True)
@@ -56,12 +55,15 @@ def selective(model: GPT2, blocks: int = 1) -> None:
 def bitfit(model: nn.Module) -> None:
     """Train every bias and the head (BitFit)."""
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):  # of linear layers and norms
+        kind = name.rsplit(".", 1)[-1]
+        if kind.startswith("bias") or kind.endswith("bias"):  # also an LSTM's bias_hh_l0, an attention's in_proj_bias
             parameter.requires_grad_(True)
 
 
 def layernorm(model: nn.Module) -> None:
     """Train the gains and biases of every norm, and the head."""
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.requires_grad_(True)
+    norms = [module for module in model.modules() if type(module).__name__.endswith(("LayerNorm", "RMSNorm"))]
+    if not norms:
+        raise InputError("this model has no LayerNorm or RMSNorm to train")
+    for norm in norms:
+        norm.requires_grad_(True)

@@ -27,13 +27,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import peft
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2, MLP
+from peft.checkpoints import load
 from peft.lora import LinearWithLoRA
+from peft.merging import finished
 from peft.prefix import PrefixPerTask
 from peft.prompt import PromptPerTask, select_tasks
+from peft.state import state_of
+from peft.wrappers import LinearWrapper
 
 
 class Adapters:
@@ -45,13 +48,13 @@ class Adapters:
     """
 
     def __init__(self, base: GPT2):
-        if hasattr(base, "peft_method") or has_classification_head(base):
+        if state_of(base).method or has_classification_head(base):
             raise InputError("adapters are added to a fresh language model, without a method or head of its own")
         self.base, self.models = base.eval(), {}
 
     def add(self, name: str, folder: str | Path) -> None:
         """Load a folder that peft.save or Hugging Face's peft has written. Raises InputError as peft.load does."""
-        self.models[name] = peft.load(over(self.base), folder).eval()
+        self.models[name] = load(over(self.base), folder).eval()
 
     def use(self, name: str) -> GPT2:
         """The model of one adapter, ready to run."""
@@ -77,9 +80,8 @@ class Adapters:
         models = {name: self.use(name) for name in weights}
         result = over(self.base)
         for name, layer in plain_layers(self.base):
-            if name == "lm_head":
-                continue
-            layers = {task: model.get_submodule(name) for task, model in models.items()}
+            among = {task: m for task, m in models.items() if name != "lm_head" or not has_classification_head(m)}
+            layers = {task: model.get_submodule(name) for task, model in among.items()}
             changed = {task: new for task, new in layers.items() if differs(new, layer)}
             if changed:
                 for task, new in changed.items():
@@ -116,8 +118,9 @@ def differs(module: nn.Module, plain: nn.Module) -> bool:
 @torch.no_grad()
 def total(linear: nn.Linear, terms: list[tuple[LinearWithLoRA, float]]) -> LinearWithLoRA:
     """W and the sum of some LoRA updates of it, each times its weight, as one LoRA."""
-    A = torch.cat([layer.lora.A for layer, _ in terms])  # (r₁ + r₂ + …, in)
-    B = torch.cat([layer.lora.B * (layer.lora.scale * weight) for layer, weight in terms], dim=1)
+    loras = [(finished(layer.lora), weight) for layer, weight in terms]  # a DyLoRA at its chosen rank
+    A = torch.cat([lora.A for lora, _ in loras])  # (r₁ + r₂ + …, in)
+    B = torch.cat([lora.B * (lora.scale * weight) for lora, weight in loras], dim=1)
     result = LinearWithLoRA(linear, len(A), alpha=1, scaling="alpha")
     result.lora.A.copy_(A)
     result.lora.B.copy_(B)
@@ -138,7 +141,7 @@ class PerRow(nn.Module):
         return torch.cat(groups)[self.back]
 
 
-class LoRAPerRow(PerRow):
+class LoRAPerRow(PerRow, LinearWrapper):
     """The same for LoRA, with the product with W done once for all rows: W x + s_task · B_task A_task x."""
 
     def __init__(self, linear: nn.Linear, modules: list[nn.Module], tasks: Tensor):
@@ -163,20 +166,25 @@ class HeadPerRow(PerRow):
         return torch.cat(filled)[self.back]
 
 
+def inside(layer: nn.Module) -> nn.Module:
+    return layer.linear if isinstance(layer, LinearWrapper) else layer
+
+
 def mixed(model: GPT2, models: list[GPT2], tasks: Tensor) -> GPT2:
     """Put into ``model``, a plain one over the same base, what sends each row of a batch through its task's model."""
-    done = ["lm_head"]
+    classify = any(map(has_classification_head, models))
+    done = ["lm_head"] if classify else []
     for name, plain in plain_layers(model):
         layers = [task.get_submodule(name) for task in models] if not name.startswith(tuple(done)) else []
         if not any(differs(layer, plain) for layer in layers):
             continue
         if isinstance(plain, nn.Embedding):
             raise InputError(f"adapters that change the embedding {name} cannot share a batch")
-        alone = all(not differs(getattr(layer, "linear", layer), plain) for layer in layers)
+        alone = all(not differs(inside(layer), plain) for layer in layers)
         lora = alone and all(type(layer) in (LinearWithLoRA, nn.Linear) for layer in layers)
         model.set_submodule(name, LoRAPerRow(plain, layers, tasks) if lora else PerRow(layers, tasks))
         done.append(f"{name}.")  # what is inside goes with it
-    if any(map(has_classification_head, models)):
+    if classify:
         model.lm_head = HeadPerRow([task.lm_head for task in models], tasks)
     if all(task.prompt is not None for task in models):
         model.prompt = PromptPerTask([task.prompt for task in models])

@@ -70,7 +70,7 @@ def budget(config: GPT2Config, method: str, tokens: int = MESSAGES * TOKENS) -> 
     model = with_method(config, method)
     weights = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
     trained = sum(parameter.nbytes for parameter in peft.trainable_parameters(model).values())
-    rank = model.peft_options.get("rank", 0)
+    rank = model.peft.options.get("rank", 0)
     return Budget(weights, trained, 2 * trained, 4 * tokens * activations(config, rank))
 
 

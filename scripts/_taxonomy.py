@@ -24,6 +24,7 @@ from gpt2.config import GPT2Config
 from gpt2.errors import InputError
 from gpt2.model import GPT2
 from peft.checkpoints import adapter_tensors, finish
+from peft.merging import to_plain
 
 MESSAGE_TOKENS = 32  # about the average message; what a prompt costs per token depends on it
 
@@ -120,7 +121,7 @@ def family(model: nn.Module, new: set[str], ideas: dict[str, nn.Module]) -> str:
         return "selective"
     if len({type(module).__module__ for module in ideas.values()}) > 1:
         return "hybrid"
-    folding = [name for name, module in model.named_modules() if hasattr(module, "merged")]
+    folding = [name for name, module in model.named_modules() if to_plain(module) is not module]
     folds = all(any(parameter.startswith(f"{name}.") for name in folding) for parameter in new)
     return "reparametrised" if folds else "additive"
 

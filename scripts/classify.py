@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         changed = (probabilities.argmax(axis=1) != quantised.argmax(axis=1)).sum()
         print(
             f"Over the full-precision base probabilities differ by at most {abs(probabilities - quantised).max():.2%} "
-            f"from those over {model.peft_options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
+            f"from those over {model.peft.options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
             file=sys.stderr,
         )
     for text, row in zip(texts, probabilities, strict=True):

@@ -71,7 +71,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     batches, max_length, cut = make_batches(dataset, args, model)
     config = {
         "method": args.method,
-        "options": model.peft_options,
+        "options": model.peft.options,
         "model": checkpoint.source,
         "model_asked_for": args.model,
         "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,

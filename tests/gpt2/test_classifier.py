@@ -71,7 +71,7 @@ def test_whole_model_gives_class_logits_for_every_token(classifier, batch):
 
 @pytest.mark.parametrize("num_classes", [1, 0, -1])
 def test_fewer_than_two_classes_are_refused(tiny_model, num_classes):
-    with pytest.raises(InputError, match=f"at least 2 classes, not {num_classes}"):
+    with pytest.raises(InputError, match=f"num_classes is {num_classes}, expected a whole number of at least 2"):
         add_classification_head(tiny_model, num_classes)
 
 

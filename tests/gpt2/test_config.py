@@ -59,7 +59,6 @@ def test_dropout_of_the_pretraining_is_not_taken_over():
         ("scale_attn_weights", False),
         ("scale_attn_by_inverse_layer_idx", True),
         ("add_cross_attention", True),
-        ("tie_word_embeddings", False),
         ("n_inner", 100),
         ("n_embd", "768"),
         ("n_embd", None),

@@ -51,7 +51,7 @@ def test_options_survive(method, options, new_model, randomise, tokens, tmp_path
     peft.save(model, tmp_path / "one")
     loaded = peft.load(new_model(), tmp_path / "one")
     assert torch.equal(loaded(tokens), model(tokens))
-    assert loaded.peft_options == model.peft_options
+    assert loaded.peft.options == model.peft.options
     peft.save(loaded, tmp_path / "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
     if "encoder" not in options and method not in ("p-tuning", "prefix"):

@@ -6,6 +6,7 @@ from torch import nn
 
 import peft
 from peft.dora import LinearWithDoRA
+from peft.merging import to_plain
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ def test_the_formula(layer):
     V = layer.linear.weight + 3 / 2 * layer.lora.B @ layer.lora.A
     expected = x @ (layer.magnitude[:, None] * V / V.square().sum(1, keepdim=True).sqrt()).T + layer.linear.bias
     torch.testing.assert_close(layer(x), expected)
-    torch.testing.assert_close(layer.merged()(x), expected)
-    rows = layer.merged().weight.norm(dim=1)
+    torch.testing.assert_close(to_plain(layer)(x), expected)
+    rows = to_plain(layer).weight.norm(dim=1)
     torch.testing.assert_close(rows, layer.magnitude.detach())  # the magnitude is the length of each row
 
 
@@ -57,3 +58,17 @@ def test_counts(gpt2_124m, new_model):
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     expected = sum(5 * (m.in_features + m.out_features) + m.out_features for m in linears)
     assert count(peft.apply(model, "dora", rank=5)) == expected
+
+
+def test_dropout_falls_on_what_is_learned(layer):
+    """h = W x + b + (m/‖V‖ - 1) W drop(x) + m/‖V‖ s B A drop(x), as in the code that the paper's authors published."""
+    layer.lora.dropout.p = 0.5
+    x = torch.randn(4, 10, dtype=torch.float64)
+    torch.manual_seed(1)
+    dropped = torch.nn.functional.dropout(x, 0.5)
+    assert not torch.equal(dropped, x)
+    W, stretch = layer.linear.weight, layer.magnitude / (layer.linear.weight + layer.lora.delta()).norm(dim=1)
+    update = dropped @ (1.5 * layer.lora.B @ layer.lora.A).T
+    expected = x @ W.T + layer.linear.bias + (stretch - 1) * (dropped @ W.T) + stretch * update
+    torch.manual_seed(1)
+    torch.testing.assert_close(layer.train()(x), expected)

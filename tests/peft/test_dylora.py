@@ -74,6 +74,27 @@ def test_frozen_trains_row_and_column_b_alone():
     assert layer.B.grad[:, dial.drawn - 1].any() and not layer.B.grad[:, others].any()
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_frozen_holds_against_momentum_and_weight_decay(optimizer, new_model, tokens):
+    torch.manual_seed(0)
+    model = peft.apply(new_model(), "dylora", rank=RANK, frozen=True).train()
+    momentum = {"momentum": 0.9} if optimizer is torch.optim.SGD else {}
+    optimizer = optimizer(peft.trainable_parameters(model).values(), lr=0.1, weight_decay=0.1, **momentum)
+    drawn = set()
+    for _ in range(12):
+        before = [(layer.A.detach().clone(), layer.B.detach().clone()) for layer in layers_of(model)]
+        optimizer.zero_grad()
+        model(tokens).square().mean().backward()
+        optimizer.step()
+        b = layers_of(model)[0].dial.drawn
+        drawn.add(b)
+        others = [row for row in range(RANK) if row != b - 1]
+        for layer, (A, B) in zip(layers_of(model), before, strict=True):
+            assert torch.equal(layer.A[others], A[others]) and torch.equal(layer.B[:, others], B[:, others])
+            assert not torch.equal(layer.A[b - 1], A[b - 1]) and not torch.equal(layer.B[:, b - 1], B[:, b - 1])
+    assert len(drawn) == RANK
+
+
 def test_after_training_small_ranks_work_better_than_a_cut_lora(new_model, tokens):
     """The reason for the method: cut from rank 8 to 2, DyLoRA keeps what it has learned and LoRA does not."""
 

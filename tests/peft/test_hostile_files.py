@@ -233,7 +233,7 @@ def test_virtual_tokens_fit_the_file(saved, refused):
     edit_options(folder, virtual_tokens=47)
     refused(folder, "options ask for")
     edit_options(folder, virtual_tokens=10**9)
-    refused(folder, "expected 1 to 47")
+    refused(folder, "from 1 to 47")
 
 
 def test_only_a_pickle_beside(saved, refused):

@@ -7,6 +7,7 @@ import peft
 from gpt2 import GPT2, GPT2Config, generate
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
+from peft.merging import finished
 from peft.prefix import PrefixPerTask, PrefixTuning
 from peft.prompt import select_tasks
 
@@ -137,10 +138,10 @@ def test_save_and_load(tiny_config, classifier, method, options, tmp_path):
 def test_finished_prefix_is_the_same_without_the_network(tiny_model):
     peft.apply(tiny_model, "prefix", virtual_tokens=4, prefix_hidden=6)
     prefix = tiny_model.h[1].attn.prefix
-    finished = prefix.finished()
-    assert finished.shared is None and finished.length == 4
-    assert all(torch.equal(a, b) for a, b in zip(finished(), prefix(), strict=True))
-    assert sum(p.numel() for p in finished.parameters()) == 2 * 4 * 24
+    plain = finished(prefix)
+    assert plain.shared is None and plain.length == 4
+    assert all(torch.equal(a, b) for a, b in zip(plain(), prefix(), strict=True))
+    assert sum(p.numel() for p in plain.parameters()) == 2 * 4 * 24
 
 
 def test_every_message_its_own_prefix(classifier):
@@ -172,9 +173,9 @@ def test_context_overflow_counts_virtual_tokens(tiny_model, method, options):
 @pytest.mark.parametrize(
     "method, options, message",
     [
-        ("prefix", {"virtual_tokens": 0}, "expected 1 to 23"),
+        ("prefix", {"virtual_tokens": 0}, "from 1 to 23"),
         ("prefix", {"prefix_hidden": -1}, "prefix_hidden is -1"),
-        ("p-tuning-v2", {"virtual_tokens": 24}, "expected 1 to 23"),
+        ("p-tuning-v2", {"virtual_tokens": 24}, "from 1 to 23"),
         ("p-tuning-v2", {"prefix_hidden": 8}, "p-tuning-v2 has no option 'prefix_hidden'"),
     ],
 )

@@ -8,6 +8,7 @@ import peft
 from gpt2 import GPT2, GPT2Config, generate, get_tokenizer
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
+from peft.merging import finished
 from peft.prompt import PromptPerTask, SoftPrompt, parse_template, select_tasks
 
 TOKENS = torch.tensor([[5, 17, 40, 2, 9], [33, 8, 61, 0, 0]])
@@ -177,9 +178,9 @@ def test_save_and_load(tiny_config, classifier, method, options, tmp_path):
 
 def test_finished_prompt_is_the_same_without_the_encoder(tiny_model):
     peft.apply(tiny_model, "p-tuning", **AROUND)
-    finished = tiny_model.prompt.finished()
-    assert torch.equal(finished(), tiny_model.prompt()) and torch.equal(finished.after(), tiny_model.prompt.after())
-    assert [name for name, _ in finished.named_parameters()] == ["vectors"]
+    plain = finished(tiny_model.prompt)
+    assert torch.equal(plain(), tiny_model.prompt()) and torch.equal(plain.after(), tiny_model.prompt.after())
+    assert [name for name, _ in plain.named_parameters()] == ["vectors"]
 
 
 @pytest.mark.parametrize("trailing", [0, 2])
@@ -243,19 +244,19 @@ def test_templates():
 @pytest.mark.parametrize(
     "method, options, message",
     [
-        ("prompt", {"virtual_tokens": 0}, "expected 1 to 23"),
-        ("prompt", {"virtual_tokens": 24}, "expected 1 to 23"),
+        ("prompt", {"virtual_tokens": 0}, "from 1 to 23"),
+        ("prompt", {"virtual_tokens": 24}, "from 1 to 23"),
         ("prompt", {"init": "zeros"}, "unknown init 'zeros'; choose one of random, vocabulary, text"),
         ("prompt", {"init": "text"}, "init_text is None"),
         ("prompt", {"init_text": ""}, "init_text is ''"),
         ("prompt", {"init_text": "unknown words"}, "words that this model's vocabulary has"),
         ("prompt", {"encoder": "mlp"}, "prompt has no option 'encoder'"),
-        ("p-tuning", {"virtual_tokens": 0}, "expected 1 to 23"),
+        ("p-tuning", {"virtual_tokens": 0}, "from 1 to 23"),
         ("p-tuning", {"encoder": "gru"}, "unknown encoder 'gru'; choose mlp or lstm"),
-        ("p-tuning", {"encoder_hidden": 0}, "expected at least 1 each"),
-        ("p-tuning", {"encoder_layers": 0}, "expected at least 1 each"),
+        ("p-tuning", {"encoder_hidden": 0}, "of at least 1"),
+        ("p-tuning", {"encoder_layers": 0}, "of at least 1"),
         ("p-tuning", {"template": "[P] text"}, "expected one TEXT"),
-        ("p-tuning", {"template": "[P]" * 30 + "TEXT"}, "30 virtual tokens, expected 1 to 23"),
+        ("p-tuning", {"template": "[P]" * 30 + "TEXT"}, "virtual_tokens is 30, expected a whole number from 1 to 23"),
     ],
 )
 def test_bad_options(tiny_model, method, options, message):

@@ -37,7 +37,7 @@ def test_selective_trains_blocks_from_the_top(new_model):
 
 @pytest.mark.parametrize("blocks", [-1, 3])
 def test_blocks_that_do_not_exist(blocks, new_model):
-    with pytest.raises(InputError, match="choose 0 to 2"):
+    with pytest.raises(InputError, match="from 0 to 2"):
         peft.apply(new_model(), "selective", blocks=blocks)
 
 

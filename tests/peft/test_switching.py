@@ -8,6 +8,8 @@ import torch
 import peft
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
+from peft.dylora import set_rank
+from peft.merging import to_plain
 from peft.switching import LoRAPerRow, over
 
 LENGTHS = torch.tensor([9, 4, 6])
@@ -111,7 +113,7 @@ def test_sums(base, adapters, tokens):
         for task, weight in (("a", 0.7), ("b", -0.4)):
             layer = both.use(task).get_submodule(name)
             expected += weight * layer.lora.delta() if hasattr(layer, "lora") else 0
-        torch.testing.assert_close(model.get_submodule(name).merged().weight, expected)
+        torch.testing.assert_close(to_plain(model.get_submodule(name)).weight, expected)
     only = both.combine({"a": 1.0, "b": 0.0}, head="a")
     torch.testing.assert_close(
         classify(only, tokens, LENGTHS), classify(both.use("a"), tokens, LENGTHS), atol=1e-5, rtol=1e-5
@@ -137,3 +139,26 @@ def test_what_does_not_go_together(base, adapters, new_model):
     ]:
         with pytest.raises(InputError, match=said):
             attempt()
+
+
+def test_a_dylora_is_added_at_its_chosen_rank(new_model, randomise, tokens):
+    base = new_model("language modelling")
+    adapters = peft.Adapters(base)
+    adapters.models["one"] = randomise(peft.apply(over(base), "dylora", rank=4)).eval()
+    set_rank(adapters.use("one"), 2)
+    combined = adapters.combine({"one": 1.0})
+    assert combined.h[0].attn.q_proj.lora.rank == 2
+    torch.testing.assert_close(combined(tokens), adapters.use("one")(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens):
+    """In sums and in mixed batches: a language model's head is a layer like others."""
+    base = new_model("language modelling")
+    adapters = peft.Adapters(base)
+    for name in ("one", "two"):
+        model = peft.apply(over(base), "lora", rank=2, target="lm_head,q_proj")
+        adapters.models[name] = randomise(model, std=0.1 if name == "one" else 0.2).eval()
+    torch.testing.assert_close(adapters.combine({"one": 1.0})(tokens), adapters.use("one")(tokens))
+    rows = ["one", "two", "one"]
+    expected = torch.cat([adapters.use(name)(tokens[i : i + 1]) for i, name in enumerate(rows)])
+    torch.testing.assert_close(adapters.mix(rows)(tokens), expected, atol=1e-5, rtol=1e-5)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TEXTS = ["soup and bread number 3", "the goal of the match", "song"]
+TEXTS = ["soup and bread number 3", "the goal of the match", "song<|endoftext|>"]  # in a message this is text
 ELSEWHERE = """
 import json, sys
 import transformers
