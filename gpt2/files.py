@@ -3,18 +3,23 @@
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from gpt2.errors import InputError
+
+TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # the names that whole_file gives to unfinished files
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it disappears.
 
-    Raises InputError when the folder cannot be written to.
+    Raises InputError when the folder cannot be written to, OSError with the path when the disk gets full on the way.
     """
     path = Path(path)
     try:
@@ -31,8 +36,27 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)  # one step on every system: readers see the old file or the new one
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.filename and Path(error.filename) != temporary:
+            raise  # about another file, which it names
+        raise OSError(getattr(error, "errno", None), reason_of(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reason_of(error: Exception) -> str:
+    """No space left on device: safetensors' errors hold the system's words between others."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    within = re.search(r"(?:I/O error: )?([^:]*) \(os error \d+\)", str(error))
+    return within[1].strip() if within else str(error)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files that a killed process left in ``folder``. No other process may be writing there."""
+    for file in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:

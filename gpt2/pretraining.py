@@ -215,5 +215,6 @@ def evaluate(model: GPT2, tokens: np.ndarray, recipe: Recipe, limit: int | None 
         loss = next_token_loss(model, windows_at(tokens, part, context).to(device)).item()
         sums += torch.tensor([loss * len(part), len(part)])
     model.train(was_training)
-    sums = sum_over_processes(sums.to(device))
+    if world_size() > 1:  # on the device, where processes exchange; Apple GPUs, always alone, have no float64
+        sums = sum_over_processes(sums.to(device))
     return (sums[0] / sums[1]).item()

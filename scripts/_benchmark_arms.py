@@ -23,8 +23,8 @@ LORA = {"rank": 8, "alpha": 8}  # in every arm
 
 
 class Published(Arm):
-    """The walk-through's recipe, straightforward: every message padded to the longest, every position through every
-    layer and the head, and one of them read."""
+    """The reference recipe (Raschka, 2024), straightforward: every message padded to the longest, every
+    position through every layer and the head, and one of them read."""
 
     order = "random"
 
