@@ -7,22 +7,30 @@ import pandas as pd
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 IMBALANCE = 0.8  # share of the most frequent class from which accuracy alone says little
-SHOWN = 3  # examples in a note
+JOINED = "labels equal as numbers"  # key in a table's attrs
+
+
+def equal_numbers(labels: pd.Series) -> list[list[str]]:
+    """Groups of labels that are equal as numbers, each with its shortest spelling first: 1, 1.0, 1.00."""
+    groups: dict[Decimal, list[str]] = {}
+    for label in labels.unique():
+        if NUMBER.fullmatch(label):
+            groups.setdefault(Decimal(label), []).append(label)
+    return [sorted(groups[number], key=lambda s: (len(s), s)) for number in sorted(groups) if len(groups[number]) > 1]
 
 
 def join_equal_numbers(labels: pd.Series) -> pd.Series:
-    """Labels that are equal as numbers become one, in its shortest spelling: 1, 1.0 and 1.00 are all 1."""
-    spellings: dict[Decimal, list[str]] = {}
-    for label in labels.unique():
-        if NUMBER.fullmatch(label):
-            spellings.setdefault(Decimal(label), []).append(label)
-    shortest = {label: min(same, key=lambda s: (len(s), s)) for same in spellings.values() for label in same}
-    return labels.map(lambda label: shortest.get(label, label))
+    """Labels that are equal as numbers become one, in its shortest spelling."""
+    return labels.replace({label: group[0] for group in equal_numbers(labels) for label in group[1:]})
 
 
 def label_notes(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Sentences about labels that look alike, texts under several labels, and a class that outweighs the others."""
+    """Sentences about labels that look alike, texts under several labels, and a class that outweighs the others.
+    ``frame``: columns text and label, as ``read_table`` returns it, with the groups that it joined in ``attrs``."""
     notes = []
+    if joined := frame.attrs.get(JOINED):
+        listed = "; ".join(", ".join(group) for group in joined)
+        notes.append(f"Labels that are equal as numbers count as one class: {listed}.")
     for names in alike(frame["label"]):
         listed = ", ".join(map(repr, names))
         notes.append(f"Labels that differ only by case or spaces count as different classes: {listed}.")
@@ -30,8 +38,8 @@ def label_notes(frame: pd.DataFrame) -> tuple[str, ...]:
     several = several[several > 1]
     if len(several):
         example = several.index[0][:40]
-        s = "" if len(several) == 1 else "s"
-        notes.append(f"{len(several):,} text{s} under more than one label, such as {example!r}: no model can be right.")
+        stand = "text stands" if len(several) == 1 else "texts stand"
+        notes.append(f"{len(several):,} {stand} under more than one label, such as {example!r}: no answer is right.")
     shares = frame["label"].value_counts(normalize=True)
     if shares.iloc[0] >= IMBALANCE:
         notes.append(

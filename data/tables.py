@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.labels import join_equal_numbers
+from data.labels import JOINED, equal_numbers, join_equal_numbers
 from data.splits import SMALLEST_CLASS
 from gpt2.errors import InputError
 
@@ -60,6 +60,7 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
                 f"{path}, line {empty[0]}: column {column!r} is empty ({len(empty)} such row(s) in all); "
                 "fill it in or remove the row"
             )
+    frame.attrs[JOINED] = equal_numbers(frame["label"])  # to be mentioned
     frame["label"] = join_equal_numbers(frame["label"])
     _check_classes(path, frame["label"], label_column)
     return frame
