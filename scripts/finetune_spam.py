@@ -47,6 +47,7 @@ def main(argv: list[str]) -> None:
 def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, started: float, stack) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     import torch
+    from _sizes import check_size
 
     import peft
     from data import load_dataset
@@ -71,6 +72,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
         )
         model = load_gpt2(checkpoint.source, args.assets)
     check_vocabulary(model.config.vocab_size, get_tokenizer())
+    check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
     add_classification_head(model, len(dataset.classes))

@@ -154,6 +154,8 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
         (["--method", "head", "--rank", "4"], 2, "--rank is no option of head"),
         (["--rank", "0"], 2, "rank is 0"),
         (["--rank", "many"], 2, "--rank"),
+        (["--rank", "100000"], 2, "--rank 100000 would train 1,395,"),
+        (["--method", "adapter", "--bottleneck", "1000000"], 2, "--bottleneck 1000000 would train"),
         (["--alpha", "nan"], 2, "alpha"),
         (["--target", "w_proj"], 2, "no module is called 'w_proj'"),
         (["--epochs", "0"], 2, "--epochs"),
@@ -192,6 +194,14 @@ def test_it_says_and_records_which_epoch_was_best(command, table, columns, tmp_p
     assert f"kept epoch {best} of 3, best on validation" in result.out
     assert metrics_of(tmp_path / "r")["best_epoch"] == best
     assert "answering food, the most frequent class, to everything: test accuracy 33.33%" in result.out
+
+
+def test_a_system_that_tells_no_memory_stops_nothing(command, table, columns, tmp_path, monkeypatch):
+    monkeypatch.setattr("_experiment.peak_memory_mb", lambda device: None)
+    arguments = ["--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
+    result = command("finetune_spam", *arguments)
+    assert result.status == 0 and "peak memory unknown" in result.out
+    assert metrics_of(tmp_path / "run")["peak_memory_mb"] is None
 
 
 def test_a_diverged_run_says_failed(command, table, columns, tmp_path):
