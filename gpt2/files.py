@@ -1,6 +1,7 @@
 """Files are written whole or not at all: into a file beside the target, which then takes the target's name."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 
 from gpt2.errors import InputError
 
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", -1))  # what a disk may say
 TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # the names that whole_file gives to unfinished files
 
 
@@ -37,19 +39,20 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)  # one step on every system: readers see the old file or the new one
     except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and error.filename and Path(error.filename) != temporary:
-            raise  # about another file, which it names
-        raise OSError(getattr(error, "errno", None), reason_of(error), str(path)) from error
+        number = error_number(error)
+        if number not in NO_ROOM:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def reason_of(error: Exception) -> str:
-    """No space left on device: safetensors' errors hold the system's words between others."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    within = re.search(r"(?:I/O error: )?([^:]*) \(os error \d+\)", str(error))
-    return within[1].strip() if within else str(error)
+def error_number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors' errors have it in their text only."""
+    if isinstance(error, OSError):
+        return error.errno
+    within = re.search(r"\(os error (\d+)\)", str(error))
+    return int(within[1]) if within else None
 
 
 def remove_unfinished(folder: Path) -> None:

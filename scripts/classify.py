@@ -69,8 +69,8 @@ def read_run(run: Path) -> dict:
     if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
         raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
     if not (run / "adapter").is_dir():
-        again = _cli.command_line("finetune_spam.py", "--out", run)
-        raise InputError(f"{run} has no adapter yet: its run was not finished; resume it by its command, with {again}")
+        out = _cli.quoted("--out", run)
+        raise InputError(f"{run} has no adapter yet: its run was not finished; repeat its command with {out}")
     return config
 
 
