@@ -34,11 +34,11 @@ CHECK_EVERY = 10  # steps between looks at the loss: each look makes a GPU wait
 class Recipe:
     """How to train, whatever is trained. The defaults are ours; BOOK and SOURCE_NOTES repeat published runs."""
 
-    lr: float  # AdamW's step size, at its highest
+    lr: float  # AdamW's learning rate, at its highest
     epochs: int = 5
     weight_decay: float = 0.01
     decay_everything: bool = False  # False: matrices only, as nothing is gained by shrinking biases and norm gains
-    warmup: float = 0.1  # share of all steps in which the step size rises from 0
+    warmup: float = 0.1  # share of all steps in which the learning rate rises from 0
     schedule: str = "cosine"  # then falls to 0 along a cosine, or stays "constant"
     clip: float | None = 1.0  # largest norm of all gradients together
     pooling: str = "last"  # which token the head reads, see gpt2/classifier.py
@@ -168,7 +168,7 @@ def finetune(
                     bar.close()
                     raise RunError(
                         f"the loss is {recent} in epoch {epoch + 1}: training has diverged; "
-                        f"try --lr {recipe.lr / 10:.0e}, a tenth of the present step size"
+                        f"try --lr {recipe.lr / 10:.0e}, a tenth of the present one"
                     )
         seconds = time.perf_counter() - start
         progress.seconds_training += seconds
@@ -223,7 +223,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def lr_factor(recipe: Recipe, step: int, total: int) -> float:
-    """What the step size is multiplied by at ``step`` of ``total``: a linear rise, then constant or half a cosine."""
+    """What the learning rate is multiplied by at ``step`` of ``total``: a linear rise, then constant or a cosine."""
     rise = max(1, round(recipe.warmup * total))
     if recipe.warmup and step < rise:
         return (step + 1) / rise

@@ -1,4 +1,4 @@
-"""The two pictures of a run, drawn without a screen; readable in grey. How names get into them: gpt2/labels.py."""
+"""The two pictures of a run, drawn without a screen; readable in grey. How names get into them: gpt2/plot_text.py."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from gpt2.labels import drawable, plain_text
+from gpt2.plot_text import drawable, plain_text
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b6b6b"
 

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from gpt2.files import whole_file
-from gpt2.labels import drawable, plain_text
+from gpt2.plot_text import drawable, plain_text
 
 GREY = "#6b6b6b"
 STYLES = {  # marker and colour (Okabe & Ito's, told apart by colour-blind people too)

@@ -22,10 +22,10 @@ def code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def code_block(text: str) -> str:
+def code_block(text: str, language: str = "") -> str:
     """Lines of code, fenced likewise."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:

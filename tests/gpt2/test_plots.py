@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from gpt2 import labels as labels_module
-from gpt2.labels import drawable, fonts_for, shorten
+from gpt2 import plot_text
+from gpt2.plot_text import drawable, fonts_for, shorten
 from gpt2.plots import plot_confusion
 
 
@@ -56,7 +56,7 @@ def test_names_are_cut_where_they_differ():
 
 
 def test_characters_without_a_font_become_numbers_with_one_note(drawn, monkeypatch):
-    monkeypatch.setattr(labels_module, "fonts_for", lambda text: None if "天" in text else [])
+    monkeypatch.setattr(plot_text, "fonts_for", lambda text: None if "天" in text else [])
     labels, note = drawn(["天气", "音乐 🙂"])
     assert labels == ["1", "2"] and "1 = 天气, 2 = 音乐 🙂" in note and "\n" not in note
 
@@ -76,4 +76,4 @@ def test_a_font_that_has_the_characters_is_found():
 
 
 def test_this_file_needs_the_bundled_font():
-    assert Path(labels_module.font_manager.findfont(labels_module.DEFAULT_FONT)).name == "DejaVuSans.ttf"
+    assert Path(plot_text.font_manager.findfont(plot_text.DEFAULT_FONT)).name == "DejaVuSans.ttf"
