@@ -49,7 +49,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises InputError when the folder cannot be written or another process has it.
     """
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

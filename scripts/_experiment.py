@@ -55,8 +55,8 @@ class Experiment:
             self.saved = self.progress.epoch
             self.started -= read_json(self.folder / "metrics.json").get("seconds") or 0.0
             print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
-        self.record("running")
         try:
+            self.record("running")
             self.run_trunk()
             finetune(
                 self.model,
@@ -80,13 +80,13 @@ class Experiment:
             raise
         except Exception as error:
             self.record_end("failed")
-            if isinstance(error, (InputError, RunError)):
+            if isinstance(error, InputError | RunError) or not is_main():
                 raise
             raise RunError(f"{describe(error)}. {self.how_to_resume()}") from error
 
     def record_end(self, status: str) -> None:
-        """Write the status if that is possible: on a full disk it may not be, and the first error counts."""
-        with contextlib.suppress(OSError, InputError):
+        """Write the status if that is possible: on a full disk it may not be, and it is the first error that counts."""
+        with contextlib.suppress(Exception):
             self.record(status)
 
     def how_to_resume(self) -> str:

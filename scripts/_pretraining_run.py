@@ -105,7 +105,7 @@ class PretrainingRun:
         """Record that the run was interrupted or has failed, and say where the same command would resume. Raises
         RunError, with that, in place of an error that is not ours, such as a full disk."""
         interrupted = isinstance(error, KeyboardInterrupt)
-        with contextlib.suppress(OSError, InputError):  # a full disk may not take this either
+        with contextlib.suppress(Exception):  # a full disk may not take this either, and the first error counts
             self.record("interrupted" if interrupted else "failed", progress)
         what = f"resumes after step {self.saved:,}" if self.saved else "starts again"
         resume = f"The same command with {quoted('--out', self.folder)} {what}."
