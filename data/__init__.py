@@ -7,6 +7,8 @@ Example::
     dataset.train          # a table with columns text and label; a label is an index into dataset.classes
 """
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from data import sms_spam
+from data.labels import label_notes, positive_class
 from data.practice import practice_messages
 from data.splits import Splits, leaked, stratified_split
 from data.tables import read_table
@@ -37,6 +40,19 @@ class Dataset:
     test: pd.DataFrame
     notes: tuple[str, ...]  # sentences to show: what was used, and why
 
+    def sha256(self) -> str:
+        """Of every text and label in the order of the three parts: equal for what trains and tests alike."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            rows = [[text, self.classes[label]] for text, label in zip(part["text"], part["label"], strict=True)]
+            digest.update(json.dumps(rows).encode())
+        return digest.hexdigest()
+
+    def majority(self) -> tuple[str, float]:
+        """The training part's most frequent class, and the test accuracy of always answering it."""
+        label = int(self.train["label"].mode()[0])
+        return self.classes[label], float((self.test["label"] == label).mean())
+
 
 def load_dataset(
     source: str | Path = "auto",
@@ -51,7 +67,7 @@ def load_dataset(
 
     ``source``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
     "practice", the messages that come with this software; a path to a .csv or .tsv file; or "auto", the SMS
-    collection if it can be had, else the practice messages with a note that says why.
+    collection if available, else the practice messages with a note that says why.
     ``protocol``: "published" or "strict", how to cut the SMS collection (see data/sms_spam.py).
     ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
     model is trained with, and only a comparison over many splits changes ``published_seed``.
@@ -61,6 +77,8 @@ def load_dataset(
     """
     if protocol not in sms_spam.PROTOCOLS:
         raise InputError(f"--protocol {protocol}: no such protocol; choose {' or '.join(sms_spam.PROTOCOLS)}")
+    if not 0 <= min(seed, published_seed) <= max(seed, published_seed) < 2**32:
+        raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}")
     if source == "sms":
         return _sms(sms_spam.find_file(assets), protocol, seed, published_seed)
     if source == "auto":
@@ -82,7 +100,7 @@ def _sms(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
     splits = sms_spam.split(path, protocol, published_seed if protocol == "published" else seed)
     note = f"SMS Spam Collection from {path}, {protocol} split."
     if protocol == "published":
-        note += " It is the walk-through's, flaws included; --protocol strict mends them."
+        note += " It is that of Raschka's book, flaws included; --protocol strict mends them."
     return _dataset("sms", protocol, ("ham", "spam"), splits, (note,))
 
 
@@ -96,7 +114,7 @@ def _table(path: Path, protocol: str, seed: int, text_column: str, label_column:
     frame = read_table(path, text_column, label_column)
     classes = tuple(sorted(frame["label"].unique()))
     note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}."
-    notes = (note, *_protocol_unused(protocol))
+    notes = (note, *label_notes(frame), *_protocol_unused(protocol))
     return _dataset(path.name, None, classes, stratified_split(frame, seed), notes)
 
 
@@ -111,20 +129,10 @@ def _dataset(
             f"{repeats:,} of the {len(test):,} test messages also stand in the training set, word for word: "
             "read test results as too good.",
         )
-    positive = _positive(classes, pd.concat(splits)["label"])
+    positive = positive_class(classes, pd.concat(splits)["label"])
     ids = {label: index for index, label in enumerate(classes)}
     parts = [part.assign(label=part["label"].map(ids).astype("int64"))[["text", "label"]] for part in splits]
     return Dataset(name, protocol, classes, positive, *parts, notes)
-
-
-def _positive(classes: tuple[str, ...], labels: pd.Series) -> str | None:
-    """Of two classes: "spam" if it is one of them, else the rarer; when as rare, the second ("1" of "0")."""
-    if len(classes) != 2:
-        return None
-    if "spam" in classes:
-        return "spam"
-    first, second = classes
-    return first if (labels == first).sum() < (labels == second).sum() else second
 
 
 def _protocol_unused(protocol: str) -> tuple[str, ...]:

@@ -43,6 +43,15 @@ def encode(texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int) 
     return [tokens[:max_length] or [PADDING] for tokens in encoded], truncated
 
 
+def check_vocabulary(vocab_size: int, tokenizer: tiktoken.Encoding) -> None:
+    """Raise InputError when a model lacks embeddings for tokens that messages may have (padding is the last one)."""
+    if vocab_size < tokenizer.n_vocab:
+        raise InputError(
+            f"the model knows {vocab_size:,} tokens, but the tokenizer has {tokenizer.n_vocab:,}; use a model with "
+            "GPT-2's vocabulary"
+        )
+
+
 def make_batch(token_lists: Sequence[Sequence[int]], labels: Sequence[int], pad_to: int | None = None) -> Batch:
     """Pad messages on the right to the longest of them, or to ``pad_to`` tokens, as one batch.
 

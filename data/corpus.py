@@ -10,8 +10,9 @@ encoded by itself and followed by the token 50256: a model learns from it that w
 **What is held out.** Whole documents, or a model would be asked about a novel whose first half it has read. Which ones
 depends on a hash of their text alone: on no seed, and not on the order of the files. Each file gives about 1 % of its
 text, documents in the order of their hashes, as long as they fit; files of a single document are taken together. Where
-not even the shortest document fits, as in ten thousand dialogues without separators, the documents are first cut at
-blank lines into passages of at least 8,000 characters (about 2,000 tokens).
+not even the shortest document fits, as in ten thousand dialogues without separators, the documents are first cut into
+passages of at least 8,000 characters (about 2,000 tokens): at blank lines, or where those give a single piece at line
+ends, else at spaces, else anywhere.
 """
 
 import gzip
@@ -39,8 +40,9 @@ CACHE = Path(__file__).parent / "cache"
 SEPARATOR = "<|endoftext|>"
 OPENERS = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
 PASSAGE = 8_000  # characters
+CUTS = (r"(?<=\n\n)", r"(?<=\n)", r"(?<= )", r"(?<=.)")  # behind blank lines, lines, words, characters
 PARTS = ("train", "held_out")
-VERSION = 1  # of the rules above: other rules, other token files
+VERSION = 2  # of the rules above: other rules, other token files
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,16 @@ def documents(file: Path) -> list[str]:
 
 
 def passages(document: str) -> list[str]:
-    """A document cut at blank lines (without any, at line ends) into pieces of PASSAGE characters or little more."""
-    pieces = [""]
-    for block in re.split(r"(?<=\n\n)" if "\n\n" in document else r"(?<=\n)", document):
-        if len(pieces[-1]) >= PASSAGE:
-            pieces.append("")
-        pieces[-1] += block
+    """A document cut into pieces of PASSAGE characters or little more, at the first of CUTS that gives two or more."""
+    pieces = [document]
+    for cut in CUTS if len(document) > PASSAGE else ():
+        pieces = [""]
+        for block in re.split(cut, document, flags=re.DOTALL):
+            if len(pieces[-1]) >= PASSAGE:
+                pieces.append("")
+            pieces[-1] += block
+        if len(pieces) > 1:
+            break
     return pieces
 
 
@@ -172,8 +178,20 @@ def plan(files: list[Path], share: float) -> tuple[set[Path], set[str]]:
             chosen = choose(cut, share) or set(sorted(cut)[: len(cut) > 1])  # a short text gives more than its share
         held_out |= chosen
     if not held_out:
-        raise InputError("too little text: holding out a part of it leaves nothing to train on; add texts")
+        raise InputError(why_nothing_is_held_out([document for file in files for document in documents(file)]))
     return to_cut, held_out
+
+
+def why_nothing_is_held_out(texts: list[str]) -> str:
+    """All that there is goes the same way: it is one text, and a short one."""
+    if not texts:
+        return "no text at all in these files; add texts"
+    if len(texts) > 1:
+        return f"all {len(texts):,} documents are equal: what is held out must not be trained on; add other texts"
+    return (
+        f"too little text: one document of {len(texts[0]):,} characters; holding out a part of it takes more than "
+        f"{PASSAGE:,}, or several documents; add texts"
+    )
 
 
 def build(files: list[Path], folder: Path, rules: dict, tokenizer, share: float) -> None:

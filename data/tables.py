@@ -16,20 +16,25 @@ read by Python's csv module rather than by pandas, which fills a row with too fe
 import csv
 import difflib
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
 
+from data.labels import JOINED, equal_numbers, join_equal_numbers
 from data.splits import SMALLEST_CLASS
 from gpt2.errors import InputError
+
+LONGEST_CELL = 2**31 - 1  # characters, instead of the 131,072 of Python's csv module
+LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def read_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> pd.DataFrame:
     """Return the table's messages as columns ``text`` and ``label``, both strings, in the file's order.
 
-    Labels lose spaces around them; numbers are labels like any other. Raises InputError for a file that
-    cannot be read, decoded or parsed, a missing column, an empty text or label, fewer than two classes, or a
-    class with too few rows to be split in three.
+    Labels lose spaces around them; numbers are labels like any other, and 1 and 1.0 are one. Raises InputError
+    for a file that cannot be read, decoded or parsed, a missing column, an empty text or label, fewer than two
+    classes, or a class with too few rows to be split in three.
     """
     path = Path(path)
     content = _decode(path)
@@ -55,6 +60,8 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
                 f"{path}, line {empty[0]}: column {column!r} is empty ({len(empty)} such row(s) in all); "
                 "fill it in or remove the row"
             )
+    frame.attrs[JOINED] = equal_numbers(frame["label"])  # to be mentioned
+    frame["label"] = join_equal_numbers(frame["label"])
     _check_classes(path, frame["label"], label_column)
     return frame
 
@@ -74,7 +81,7 @@ def _decode(path: Path) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
+        line = len(LINE_END.findall(error.object[: error.start])) + 1
         byte = error.object[error.start]
         raise InputError(f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from error
     if "\0" in text:  # two bytes per character, the second one zero
@@ -95,10 +102,12 @@ def _parse(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
     lines: list[int] = []
     rows: list[list[str]] = []
     start = 1
+    limit = csv.field_size_limit(LONGEST_CELL)
     try:
         for row in reader:
             if row:  # an empty line is not a row
                 if rows and len(row) != len(rows[0]):
+                    _check_separator(path, rows[0])
                     raise InputError(
                         f"{path}, line {start}: {len(row)} cell(s) where the header has {len(rows[0])}; "
                         f"correct the row ({hint})"
@@ -111,6 +120,8 @@ def _parse(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
             f"{path}, line {start}: the row that starts here is not valid ({error}); close its "
             "quotation marks, and double those that are part of a text"
         ) from error
+    finally:
+        csv.field_size_limit(limit)
     return lines, rows
 
 
@@ -120,17 +131,24 @@ def _column(path: Path, header: list[str], name: str, option: str) -> int:
         return header.index(name)
     if name in header:
         raise InputError(f"{path}, line 1: column {name!r} occurs {header.count(name)} times; rename all but one")
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t,"):
-        kind = "commas" if path.suffix.lower() == ".csv" else "tabs"
-        raise InputError(
-            f"{path}, line 1: no column {name!r}; a {path.suffix.lower()} file has {kind} between its "
-            f"columns, and this line is {header[0][:60]!r}"
-        )
+    _check_separator(path, header)
     by_lower_case = {column.lower(): column for column in header}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     meant = f' (did you mean "{by_lower_case[close[0]]}"?)' if close else ""
     columns = ", ".join(repr(column[:30]) for column in header[:20]) + (", …" if len(header) > 20 else "")
     raise InputError(f"{path}, line 1: no column {name!r}; it has {columns}; name one of them with {option}{meant}")
+
+
+def _check_separator(path: Path, header: list[str]) -> None:
+    """Raise InputError when the columns are separated by something else, such as the semicolons of a European Excel."""
+    if len(header) == 1 and (found := re.search("[;\t,|]", header[0])):
+        names = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+        suffix = path.suffix.lower()
+        expected = "commas" if suffix == ".csv" else "tabs"
+        raise InputError(
+            f"{path}, line 1: a {suffix} file has {expected} between its columns, and this one has "
+            f"{names[found[0]]}: {header[0][:60]!r}; save it with {expected}"
+        )
 
 
 def _check_classes(path: Path, labels: pd.Series, column: str) -> None:

@@ -8,6 +8,8 @@ or reports a missing file should not wait for it.
 
 from importlib import import_module
 
+__version__ = "0.1.0"  # of the project, written into every run's config.json
+
 HOMES = {
     "GPT2": "gpt2.model",
     "GPT2Config": "gpt2.config",

@@ -70,18 +70,28 @@ def describe(device: torch.device) -> str:
     return f"cpu ({threads} thread{'s' if threads > 1 else ''})" if device.type == "cpu" else device.type
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory in use so far, in MB (10⁶ bytes): allocated on a CUDA device, else the process's resident set."""
+def peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory in use so far, in MB (10⁶ bytes): allocated on a CUDA device, else the process's resident set.
+    None where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        return peak_resident_bytes() / 1e6
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+def peak_resident_bytes() -> int:
+    """Of this process. Raises ImportError, OSError or AttributeError where the system does not tell."""
     if sys.platform == "win32":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset / 1e6
+        return psutil.Process().memory_info().peak_wset
     if sys.platform == "linux":  # its getrusage may name the peak of the process that started this one
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+        with contextlib.suppress(OSError, StopIteration):  # containers may hide the line, or the file
+            lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

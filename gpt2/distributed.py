@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError
 
-PATIENCE = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
+TIMEOUT = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
 
 
 @contextlib.contextmanager
@@ -31,24 +31,42 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the other processes, if there are any, and leave them at the end. Yields the device to use.
 
     On GPUs each process gets its own (``cuda:LOCAL_RANK``) and they talk through nccl; on CPUs through gloo.
-    Raises InputError when there are more processes than GPUs, or on a device that cannot be shared.
+    Raises InputError, in all processes alike, when there are more processes than GPUs, or on a device that cannot be
+    shared.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes() == 1:
         yield device
         return
     if device.type == "cuda":
         number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if number >= there:
+        if int(os.environ.get("LOCAL_WORLD_SIZE", number + 1)) > there:
             raise InputError(f"more processes than the {there} GPUs of this machine; torchrun --nproc-per-node {there}")
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise InputError(f"several processes cannot share a {device.type} device; use --device cpu, or one process")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def processes() -> int:
+    """How many there are, from the environment: 1 unless torchrun, or something like it, started this one.
+
+    Raises InputError for a WORLD_SIZE that is no number, or stands alone, left behind by something else.
+    """
+    text = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"the environment variable WORLD_SIZE is {text!r}, not a number of processes; unset it")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if int(text) > 1 and missing:
+        raise InputError(
+            f"the environment variable WORLD_SIZE says {text} processes, but {missing[0]} is not set; start them with "
+            "torchrun, or unset WORLD_SIZE"
+        )
+    return int(text)
 
 
 def world_size() -> int:

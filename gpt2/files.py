@@ -1,20 +1,27 @@
 """Files are written whole or not at all: into a file beside the target, which then takes the target's name."""
 
 import contextlib
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from gpt2.errors import InputError
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", -1))  # what a disk may say
+TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # the names that whole_file gives to unfinished files
 
 
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it disappears.
 
-    Raises InputError when the folder cannot be written to.
+    Raises InputError when the folder cannot be written to, OSError with the path when the disk gets full on the way.
     """
     path = Path(path)
     try:
@@ -31,8 +38,28 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)  # one step on every system: readers see the old file or the new one
+    except (OSError, SafetensorError) as error:
+        number = error_number(error)
+        if number not in NO_ROOM:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def error_number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors' errors have it in their text only."""
+    if isinstance(error, OSError):
+        return error.errno
+    within = re.search(r"\(os error (\d+)\)", str(error))
+    return int(within[1]) if within else None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete the temporary files that a killed process left in ``folder``. No other process may be writing there."""
+    for file in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: dict) -> None:

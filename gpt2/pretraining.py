@@ -35,10 +35,10 @@ class Recipe:
     """How to pretrain. The defaults suit a model a few hundred wide."""
 
     steps: int
-    lr: float = 1e-3  # AdamW's step size, at its highest
+    lr: float = 1e-3  # AdamW's learning rate, at its highest
     batch_size: int = 8  # windows computed at a time
     accumulate: int = 8  # batches, over all processes, whose gradients make one step
-    warmup: float = 0.02  # share of the steps in which the step size rises from 0; then it falls along a cosine
+    warmup: float = 0.02  # share of the steps in which the learning rate rises from 0; then it falls along a cosine
     final_lr: float = 0.05  # to this share of the highest
     weight_decay: float = 0.1
     clip: float = 1.0  # largest norm of all gradients together
@@ -157,7 +157,7 @@ def pretrain(
                 bar.close()
                 raise RunError(
                     f"the loss is {train_loss} before step {progress.step}: training has diverged; "
-                    f"start again with a smaller step size, such as --lr {recipe.lr / 3:.0e}"
+                    f"start again with a smaller learning rate, such as --lr {recipe.lr / 3:.0e}"
                 )
             progress.seconds_training += time.perf_counter() - start
             measure(train_loss, speed)
@@ -215,5 +215,6 @@ def evaluate(model: GPT2, tokens: np.ndarray, recipe: Recipe, limit: int | None 
         loss = next_token_loss(model, windows_at(tokens, part, context).to(device)).item()
         sums += torch.tensor([loss * len(part), len(part)])
     model.train(was_training)
-    sums = sum_over_processes(sums.to(device))
+    if world_size() > 1:  # on the device, where processes exchange; Apple GPUs, always alone, have no float64
+        sums = sum_over_processes(sums.to(device))
     return (sums[0] / sums[1]).item()

@@ -1,18 +1,22 @@
-"""A run's folder: what was asked for, how it went, and where to go on after an interruption.
+"""A run's folder: what was asked for, how it went, and where it resumes after an interruption.
 
-config.json          every setting, enough to repeat the run and to use its result
+config.json          every setting, enough to repeat the run and to use its result; hashes of the data and the base
 metrics.json         the figures; ``status`` is running, interrupted, failed or finished
 history.csv          one row an epoch, row 0 before training
 curves.png, confusion.png
 adapter/             what was learned
 state.safetensors    after each epoch, until the run is finished: weights, optimiser, history
+.lock                held by the process that writes here
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+import platform
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import torch
@@ -20,29 +24,66 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gpt2 import __version__
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import remove_unfinished, whole_file, write_json
 from gpt2.finetune import Progress
 from gpt2.weights import open_safetensors
 
 STATE_FILE = "state.safetensors"
+HASHES = {  # settings that are sha256 sums, and what has changed when they differ
+    "data_sha256": "the texts or labels have changed since",
+    "base_sha256": "the base model's weights have changed since",
+}
+RECORDED = ("versions",)  # in config.json to be read: a run may resume under other versions
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "project": __version__}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into ``folder``; the lock ends with the process, however that ends.
+
+    Raises InputError when the folder cannot be written or another process has it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(f"{folder}: another process is running in it; wait for it, or name another --out") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {folder}: {reason}; choose another folder with --out") from error
+    except NotImplementedError:  # a network disk without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def open_run(folder: Path, config: dict) -> bool:
-    """Make the folder of a new run and return False, or find an interrupted run of the same settings: True.
+    """Start a new run and return False, or find an interrupted run of the same settings, data and base: True.
 
-    Raises InputError when the folder cannot be written or holds another run.
+    The folder should be ``locked``. Raises InputError when it cannot be written or holds another run.
     """
     if (folder / "config.json").is_file():
         if read_json(folder / "metrics.json").get("status") == "finished":
             raise InputError(f"{folder} holds a finished run; name another folder with --out, or delete this one")
         before = read_json(folder / "config.json")
-        changed = sorted(key for key in before.keys() | config.keys() if before.get(key) != config.get(key))
-        if changed:
-            raise InputError(
-                f"{folder} holds an interrupted run with another {changed[0]} ({before.get(changed[0])!r}, now "
-                f"{config.get(changed[0])!r}); repeat its settings to go on, or name another folder with --out"
-            )
+        keys = (before.keys() | config.keys()) - set(RECORDED)
+        changed = sorted((key for key in keys if before.get(key) != config.get(key)), key=lambda key: key in HASHES)
+        if changed:  # settings first: another table has other texts too
+            key = changed[0]
+            what = f" with another {key} ({before.get(key)!r}, now {config.get(key)!r}); repeat its settings to resume"
+            if key in HASHES:
+                what = f", but {HASHES[key]}; restore what it began with"
+            raise InputError(f"{folder} holds an interrupted run{what}, or name another folder with --out")
+        remove_unfinished(folder)
         return (folder / STATE_FILE).is_file()
     write_json(folder / "config.json", config)
     return False
@@ -62,7 +103,7 @@ def read_json(path: Path) -> dict:
 
 
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress) -> None:
-    """Write everything that training needs to go on as if it had never stopped. ``progress``: any dataclass of what
+    """Write everything that training needs to resume as if it had never stopped. ``progress``: any dataclass of what
     JSON can say; tensors in an attribute ``best`` are kept as tensors."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
@@ -84,7 +125,8 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
 def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
     """Read what ``save_state`` wrote into ``model`` and ``optimizer``; returns the progress, which is of this ``kind``.
 
-    Raises InputError when it does not fit.
+    What is kept is copied: a tensor that stays mapped to the file would keep Windows from replacing it. Raises
+    InputError when the state does not fit.
     """
     with open_safetensors(path) as file:
         try:
@@ -97,10 +139,10 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, k
                 kind, name, *rest = key.split("/")
                 if kind == "optimizer":
                     parameter = model.get_parameter(name)
-                    value = file.get_tensor(key)
+                    value = file.get_tensor(key).clone()
                     optimizer.state[parameter][rest[0]] = value if rest[0] == "step" else value.to(parameter.device)
                 elif kind == "best":
-                    progress.best[name] = file.get_tensor(key)
+                    progress.best[name] = file.get_tensor(key).clone()
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} does not fit this run ({error}); delete its folder and start again") from error
     return progress
@@ -117,14 +159,17 @@ def write_history(folder: Path, progress: Progress) -> None:
         plot_curves(history, temporary)
 
 
-def write_confusion(folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]) -> None:
-    """confusion.png: how often the test messages of each class (row) were called which (column)."""
+def write_confusion(
+    folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]
+) -> str | None:
+    """confusion.png: how often the test messages of each class (row) were called which (column). Returns what a
+    person should know about the picture."""
     from gpt2.metrics import confusion
     from gpt2.plots import plot_confusion
 
     table = confusion(labels, probabilities.argmax(axis=1), len(classes))
     with whole_file(folder / "confusion.png") as temporary:
-        plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
+        return plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
 
 
 def without_nan(value):

@@ -13,9 +13,8 @@ from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, measure
 
 import peft
 from data import load_dataset
-from data.batching import MessageBatches, encode
+from data.batching import MessageBatches, check_vocabulary, encode
 from gpt2 import GPT2, GPT2Config
-from gpt2.errors import InputError
 from gpt2.tokenizer import get_tokenizer
 
 BATCH = 8  # messages a step
@@ -41,8 +40,7 @@ def serve(source: str, assets: str | None, config: GPT2Config, folder: Path) -> 
     """Write the training messages as batches, in the two orders there are: grouped by length, and random."""
     dataset = load_dataset(source, "published", SEED, assets)
     tokenizer = get_tokenizer()
-    if config.vocab_size < tokenizer.n_vocab:
-        raise InputError(f"the model knows {config.vocab_size:,} tokens, but messages need {tokenizer.n_vocab:,}")
+    check_vocabulary(config.vocab_size, tokenizer)
     messages, _ = encode(dataset.train.text.tolist(), tokenizer, config.n_positions)
     labels = dataset.train.label.tolist()
     longest = max(map(len, messages))

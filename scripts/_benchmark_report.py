@@ -8,7 +8,7 @@ import _benchmark_generation
 import _benchmark_profile
 import _benchmark_scaling
 from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
-from _markdown import counted, plus_minus, table
+from _markdown import code_block, counted, plain, plus_minus, table
 
 from gpt2.errors import InputError
 from gpt2.files import whole_file
@@ -55,15 +55,16 @@ def render(results: dict) -> str:
 def setting(results: dict) -> str:
     machine = results["machine"]
     lines = [
-        f"```bash\n{results['command']}\n```\n",
+        code_block(results["command"], "bash") + "\n",
         f"{results['date']}, {machine['processor']}, {counted(machine['cores'], 'core')}, "
         f"{counted(machine['threads'], 'thread')}, {machine['system']}, Python {machine['python']}, "
-        f"PyTorch {machine['torch']}, float32. Model: {results['model']}.",
+        f"PyTorch {machine['torch']}, float32. Model: {plain(results['model'])}.",
     ]
     if data := results.get("data"):
         lines[-1] += (
-            f" Data: {data['name']}, {data['messages']:,} training messages of {data['tokens'] / data['messages']:.1f} "
-            f"tokens on average, {data['longest']} at most; {data['batch']} a step."
+            f" Data: {plain(data['name'])}, {data['messages']:,} training messages of "
+            f"{data['tokens'] / data['messages']:.1f} tokens on average, {data['longest']} at most; {data['batch']} a "
+            "step."
         )
     return "\n".join(lines)
 

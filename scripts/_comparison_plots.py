@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from gpt2.files import whole_file
+from gpt2.plot_text import drawable, plain_text
 
 GREY = "#6b6b6b"
 STYLES = {  # marker and colour (Okabe & Ito's, told apart by colour-blind people too)
@@ -180,11 +181,22 @@ def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
         figure.savefig(temporary, dpi=140)
 
 
-def dots(table: pd.DataFrame, bases: list[str], file: Path) -> None:
+def dots(table: pd.DataFrame, bases: list[str], file: Path) -> str | None:
     """A line a method, a dot a base: test accuracy, with bars of one standard deviation, the last base's best on top.
+    Returns a note where the names of the bases cannot be drawn.
 
     ``table``: columns method, base, mean, std.
     """
+    labels, note = drawable(bases)
+    with plain_text(labels):
+        figure = draw_dots(table, bases, labels)
+        with whole_file(file) as temporary:
+            figure.savefig(temporary)
+    return note
+
+
+def draw_dots(table: pd.DataFrame, bases: list[str], labels: list[str]) -> Figure:
+    """The figure; ``labels`` are what the legend calls the bases."""
     best = table[table.base == bases[-1]].set_index("method")["mean"]
     methods = sorted(table.method.unique(), key=lambda method: best.get(method, 0.0))
     height = {method: place for place, method in enumerate(methods)}
@@ -207,7 +219,7 @@ def dots(table: pd.DataFrame, bases: list[str], file: Path) -> None:
             markersize=7,
             markeredgewidth=0.6,
             elinewidth=0.9,
-            label=base,
+            label=f" {labels[i]}",  # a space, because matplotlib hides labels that begin with _
             zorder=3,
         )
     axes.set_yticks(range(len(methods)), methods)
@@ -216,5 +228,4 @@ def dots(table: pd.DataFrame, bases: list[str], file: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(bases), handletextpad=0.2)
-    with whole_file(file) as temporary:
-        figure.savefig(temporary)
+    return figure

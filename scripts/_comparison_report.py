@@ -1,5 +1,6 @@
 """report.md: the tables and sentences of a comparison, and its pictures, in one folder."""
 
+import csv
 import datetime
 import functools
 from pathlib import Path
@@ -9,7 +10,7 @@ from _comparison_plots import rank_sweep, scatter
 from _comparison_results import Results
 from _comparison_runs import without_folders
 from _comparison_summary import Summary, forgetting, rank_reading, reading, summarise
-from _markdown import DASH, counted, operations, plus_minus, points, size, table, unique
+from _markdown import DASH, code, code_block, counted, operations, plain, plus_minus, points, size, table, unique
 from _memory import CHECKED, MESSAGES, METHODS, SHAPES, TABLE, TOKENS, budget, check, with_method
 from _significance import DRAWS, LEVEL
 from _taxonomy import MESSAGE_TOKENS, dissect
@@ -27,7 +28,7 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
     """Write report.md, pairs.csv and the pictures into ``out``; returns the report's path."""
     summary = summarise(results)
     with whole_file(out / "pairs.csv") as temporary:
-        summary.pairs.to_csv(temporary, index=False)
+        summary.pairs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     if check_memory:
         write_json(out / "memory.json", check())
     sections = [
@@ -53,9 +54,9 @@ def heading(results: Results, summary: Summary) -> list[str]:
     commands = "\n".join(dict.fromkeys(map(without_folders, results.record["commands"])))
     seeds, counts = sorted(summary.sizes), sorted(set(summary.sizes.values()))
     shares = sorted({f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in runs.itertuples()})
-    model = Path(settings["model"]).name
+    model, data = Path(settings["model"]).name, Path(settings["data"]).name
     facts = [
-        f"model `{model}`, data `{Path(settings['data']).name}`{protocol}, {counted(settings['epochs'], 'epoch')}",
+        f"model {code(model)}, data {code(data)}{protocol}, {counted(settings['epochs'], 'epoch')}",
         f"seeds {', '.join(map(str, seeds))}: each draws its own split, the new head and the order of the messages; "
         f"all methods with one seed see the same split, with {' or '.join(f'{n:,}' for n in counts)} test messages",
         f"{len(results.runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
@@ -63,12 +64,12 @@ def heading(results: Results, summary: Summary) -> list[str]:
         f"{machine['torch']}; runs {'; '.join(shares)}",
     ]
     text = [
-        f"# Methods compared: {model}, {Path(settings['data']).name}{protocol}",
-        f"```\n{commands}\n```",
+        f"# Methods compared: {plain(model)}, {plain(data)}{protocol}",
+        code_block(commands),
         "\n".join(f"- {fact}" for fact in facts),
     ]
     if results.unfinished:
-        rows = "\n".join(f"- `{name}`: {why}" for name, why in results.unfinished.items())
+        rows = "\n".join(f"- `{name}`: {plain(why)}" for name, why in results.unfinished.items())
         text.append(f"**Not finished, and so not in the tables:**\n\n{rows}")
     mixed = [m for m, part in runs.groupby("method", sort=False) if len(part[["options", "lr"]].drop_duplicates()) > 1]
     if mixed:
@@ -230,7 +231,7 @@ def settings_section(results: Results) -> list[str]:
     for method, part in results.main.groupby("method", sort=False):
         values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size")]
         epochs = ", ".join(f"{row.best_epoch}" for row in part.itertuples())
-        rows.append([f"`{method}`", *values, epochs, unique(part.options) or DASH])
+        rows.append([f"`{method}`", *values, epochs, plain(unique(part.options)) or DASH])
     return [
         "## Settings",
         "The best epoch is the one with the highest validation accuracy; its weights are the ones tested.",

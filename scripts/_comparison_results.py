@@ -1,5 +1,6 @@
 """From run folders to tables: results.csv, a summary for each method, and who was right about which message."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
         raise InputError(f"{out} holds runs of a rank sweep only; run the comparison without --rank-sweep first")
     measure_forgetting(out, runs, main, record["settings"]["model"], assets, general_text)
     with whole_file(out / "results.csv") as temporary:
-        runs.to_csv(temporary, index=False)
+        runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
     reference = baselines(out, record["settings"], sorted(runs.seed.unique().tolist()), assets)
     answers = {row.run: answers_of(out / "runs" / row.run) for row in runs.itertuples()}
@@ -128,7 +129,7 @@ def unfinished(out: Path, finished: list[Path]) -> Iterator[tuple[str, str]]:
     """Runs that were begun and not finished, and what they said last."""
     for folder in sorted({file.parent for file in (out / "runs").glob("*/output.txt")} - set(finished)):
         file = folder / "output.txt"
-        said = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = file.read_text(encoding="utf-8", errors="replace").split("\n")
         error = next((line for line in reversed(said) if line.startswith("error: ")), None)
         yield folder.name, error.removeprefix("error: ") if error else "not finished yet"
 

@@ -124,7 +124,7 @@ def open_comparison(out: Path, settings: Settings, command: str, machine: dict) 
         key = changed[0]
         raise InputError(
             f"{out} holds a comparison with another {key} ({before.get(key)!r}, now {now[key]!r}); repeat "
-            "its settings to go on, or name another folder with --out"
+            "its settings to resume, or name another folder with --out"
         )
     started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
     commands = list(dict.fromkeys(map(without_folders, [*record.get("commands", []), command])))
@@ -148,7 +148,7 @@ def without_folders(command: str) -> str:
 def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | None, jobs: int) -> dict[str, str]:
     """Do all runs that are not finished, ``jobs`` at a time; return {name: why it failed}.
 
-    Interrupted, it stops them and raises KeyboardInterrupt; the same command then goes on after each one's last epoch.
+    Interrupted, it stops them and raises KeyboardInterrupt; the same command then resumes after each one's last epoch.
     """
     waiting = [run for run in dict.fromkeys(runs) if not finished(out, run)]
     total = len(dict.fromkeys(runs))
@@ -204,8 +204,8 @@ def outcome(out: Path, one: Running) -> tuple[str, str | None]:
         figures = f"test accuracy {test['accuracy']:.2%}, F1 {test['f1']:.2%}"
         trained = f"{metrics['trainable_parameters']:,} parameters trained"
         return f"{one.run.name}: {figures}, {trained}, {seconds:.0f} s", None
-    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "no output")
+    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] or "no output")
     why = f"{said.removeprefix('error: ')} (exit status {one.process.returncode})"
     return f"{one.run.name}: FAILED, {why}", why
 

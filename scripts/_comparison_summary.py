@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from _comparison_baselines import TFIDF
 from _comparison_results import Results, rank_of
+from _markdown import plain
 from _significance import LEVEL, compare_all, pair, standard_error
 
 UNCHANGED = 0.005  # nats per token: a smaller change of the language model's loss is called none
@@ -157,7 +158,7 @@ def forgetting(results: Results, summary: Summary, text: dict) -> list[str]:
     change = (measured.after - measured.before).sort_values(ascending=False)
     unchanged = change[change.abs() < UNCHANGED].index.tolist()
     worst = change.index[0]
-    files = ", ".join(text.get("files", []))
+    files = ", ".join(map(plain, text.get("files", [])))
     sentences = [
         f"Before fine-tuning the language model's loss is {measured.before.iloc[0]:.3f} nats per token, on "
         f"{text['tokens']:,} tokens in windows of {text['width']} from {files}. Whether pretraining has seen this text "

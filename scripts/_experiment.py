@@ -1,5 +1,7 @@
 """One fine-tuning run, from prepared parts to a run folder (see gpt2/runs.py for what that holds)."""
 
+import contextlib
+import csv
 import math
 import sys
 import time
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from _cli import command_line, describe, quoted
+from _text import one_line, sample
 from tqdm import tqdm
 
 import peft
@@ -15,7 +19,7 @@ from data import Dataset
 from data.batching import MessageBatches
 from gpt2.devices import autocast, peak_memory_mb, to_device
 from gpt2.distributed import is_main
-from gpt2.errors import RunError
+from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file, write_json
 from gpt2.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
 from gpt2.model import GPT2
@@ -39,6 +43,7 @@ class Experiment:
     started: float  # time.perf_counter() when the command began
     batching: str = "packed"
     features: FrozenFeatureCache | None = None
+    saved: int = 0  # the epoch from which the run could resume
 
     def run(self, resuming: bool) -> None:
         """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
@@ -46,10 +51,11 @@ class Experiment:
         self.optimizer, self.progress = make_optimizer(self.model, self.recipe), Progress()
         if resuming:
             self.progress = load_state(self.folder / STATE_FILE, self.model, self.optimizer)
+            self.saved = self.progress.epoch
             self.started -= read_json(self.folder / "metrics.json").get("seconds") or 0.0
             print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
-        self.record("running")
         try:
+            self.record("running")
             self.fill_features()
             finetune(
                 self.model,
@@ -68,15 +74,24 @@ class Experiment:
             if is_main():
                 (self.folder / STATE_FILE).unlink(missing_ok=True)
         except KeyboardInterrupt:
-            self.record("interrupted")
-            print(
-                f"Interrupted. The same command with --out {self.folder} goes on after epoch {self.progress.epoch}.",
-                file=sys.stderr,
-            )
+            self.record_end("interrupted")
+            if is_main():
+                print(f"Interrupted. {self.how_to_resume()}", file=sys.stderr)
             raise
-        except RunError:
-            self.record("failed")
-            raise
+        except Exception as error:
+            self.record_end("failed")
+            if isinstance(error, InputError | RunError) or not is_main():
+                raise
+            raise RunError(f"{describe(error)}. {self.how_to_resume()}") from error
+
+    def record_end(self, status: str) -> None:
+        """Write the status if that is possible: on a full disk it may not be, and it is the first error that counts."""
+        with contextlib.suppress(Exception):
+            self.record(status)
+
+    def how_to_resume(self) -> str:
+        what = f"resumes after epoch {self.saved}" if self.saved else "starts again"
+        return f"The same command with {quoted('--out', self.folder)} {what}."
 
     def fill_features(self) -> None:
         """Where the lower blocks are frozen, compute what they make of the training messages once, before training."""
@@ -102,6 +117,7 @@ class Experiment:
             "seconds": time.perf_counter() - self.started,
             "seconds_training": self.progress.seconds_training,
             "peak_memory_mb": peak_memory_mb(self.device),
+            "best_epoch": self.progress.best_row["epoch"] if self.progress.epoch else None,
             "status": status,
             **results,
         }
@@ -113,6 +129,7 @@ class Experiment:
         if not is_main():
             return
         save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
+        self.saved = progress.epoch
         write_history(self.folder, progress)
         self.record("running")
         row = progress.history[-1]
@@ -135,20 +152,33 @@ class Experiment:
                 results[name], probabilities = evaluate(
                     self.model, batches, self.device, self.recipe.pooling, index, self.batching, self.features
                 )
-        write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
+        note = write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
         self.write_predictions(probabilities)
         metrics = self.record("finished", **results)
+        print(f"\n{self.progress.kept(self.recipe)}")
+        self.print_table(results, metrics)
+        if note:
+            print(note)
+        text = sample(self.dataset.test.text)
+        words = ["--", text] if text.startswith("-") else [text]
+        print(f"Results in {self.folder}; try: {command_line('classify.py', self.folder, *words)}")
 
+    def print_table(self, results: dict, metrics: dict) -> None:
+        """The figures of the three parts, those of an answer that needs no model, and the costs."""
         shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
         table = pd.DataFrame(results).T[shown].astype({"n": int})
         formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
         print("\n" + table.to_string(formatters=formats))
-        print(f"(precision, recall and F1 {f'of class {positive}' if positive else 'averaged over the classes'})")
+        positive = self.dataset.positive
+        about = f"of class {one_line(positive)}" if positive else "averaged over the classes"
+        print(f"(precision, recall and F1 {about})")
+        name, accuracy = self.dataset.majority()
+        print(f"(answering {one_line(name)}, the most frequent class, to everything: test accuracy {accuracy:.2%})")
+        peak = metrics["peak_memory_mb"]
+        memory = "unknown" if peak is None else f"{peak:,.0f} MB"
         print(
-            f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, "
-            f"peak memory {metrics['peak_memory_mb']:,.0f} MB"
+            f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, peak memory {memory}"
         )
-        print(f'Results in {self.folder}; try: python scripts/classify.py {self.folder} "You have won a prize!"')
 
     def write_predictions(self, probabilities) -> None:
         """predictions.csv: the test messages, what they are, what they were called, and how sure the model was."""
@@ -161,8 +191,8 @@ class Experiment:
                 "text": test.text,
             }
         )
-        with whole_file(self.folder / "predictions.csv") as temporary:
-            table.to_csv(temporary, index=False)
+        with whole_file(self.folder / "predictions.csv") as temporary:  # quoted: a text may hold any line break
+            table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
 def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
@@ -170,9 +200,10 @@ def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
     total = config["total_parameters"]
     trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
     sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
+    classes = ", ".join(map(one_line, dataset.classes))
     settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
     print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
-    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {', '.join(dataset.classes)}")
+    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {classes}")
     for note in dataset.notes:
         print(f"         {note}")
     if cut:

@@ -28,6 +28,7 @@ def main(file: str) -> None:
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     limit_memory(job["memory_mb"])
+    folder = Path(file).absolute().parent  # a submission may go elsewhere, or remove the folder it is in
 
     shell = make_shell()
     seconds, errors = {}, {}  # exercise -> of its own cell
@@ -35,10 +36,10 @@ def main(file: str) -> None:
     for cell in job["cells"]:
         name = cell["exercise"]
         is_check = cell["id"].startswith("check-")
-        results = tempfile.NamedTemporaryFile("r", dir=".", delete=False) if is_check else contextlib.nullcontext()
+        results = tempfile.NamedTemporaryFile("r", dir=folder, delete=False) if is_check else contextlib.nullcontext()
         with results as lines:
             if is_check:
-                os.environ["COURSE_RESULTS"] = os.path.abspath(lines.name)
+                os.environ["COURSE_RESULTS"] = lines.name
                 shell.user_ns["check"] = check
             started = time.monotonic()
             # The setup cell is the course's own, and an interrupt while it imports PyTorch can crash the process.

@@ -1,16 +1,38 @@
 """Numbers and tables as Markdown, for reports."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
 DASH = "–"
 
 
+def plain(text: str) -> str:
+    """Somebody's own text within Markdown, shown as it is: no markup, no HTML, no second line."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_{}\[\]()#|~$>!])", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """Somebody's own text as a code span; its fence is longer than any row of backticks inside."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Lines of code, fenced likewise."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
 def table(columns: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; columns of numbers are set right."""
+    """A Markdown table; columns of numbers are set right. A bar within a cell is escaped, also in a code span."""
     numbers = [all(row[i][0] in "+-0123456789" + DASH for row in rows) for i in range(len(columns))]
     lines = [columns, ["---:" if number else "---" for number in numbers], *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join("| " + " | ".join(re.sub(r"(?<!\\)\|", r"\|", cell) for cell in cells) + " |" for cells in lines)
 
 
 def plus_minus(mean: float, sd: float, scale: float = 1, digits: int = 2) -> str:

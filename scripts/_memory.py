@@ -26,7 +26,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 if __name__ == "__main__":
     import _cli  # noqa: F401 - puts the repository first on the path
@@ -38,6 +37,7 @@ from tqdm import tqdm
 import peft
 from gpt2.classifier import add_classification_head, classify
 from gpt2.config import SIZES, GPT2Config
+from gpt2.devices import peak_resident_bytes
 from gpt2.model import GPT2
 
 SHAPES = SIZES | {  # GPT-3's widths and depths (Brown et al., 2020, table 2.1), with GPT-2's vocabulary and context
@@ -86,26 +86,14 @@ def activations(config: GPT2Config, rank: int = 0) -> int:
     return config.n_layer * (16 * C + H + 4 + linear_layers * rank) + C + 2
 
 
-def peak_bytes() -> int:
-    """The process's largest resident set so far. VmHWM counts from the start of this program; ``ru_maxrss`` may
-    remember the process that started it."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        from gpt2.devices import peak_memory_mb
-
-        return round(peak_memory_mb(torch.device("cpu")) * 1e6)
-
-
 def measure(config: GPT2Config, method: str) -> int:
     """Bytes that two real steps take, on the CPU with random weights; the second finds the optimiser's state there."""
     tiny = GPT2Config(vocab_size=10, n_positions=8, n_embd=8, n_layer=1, n_head=1)
     train(add_classification_head(GPT2(tiny)), "full", torch.zeros(1, 4, dtype=torch.long))  # loads what PyTorch needs
-    before = peak_bytes()
+    before = peak_resident_bytes()
     model = add_classification_head(GPT2(config))
     train(model, method, torch.randint(config.vocab_size, (MESSAGES, TOKENS)))
-    return peak_bytes() - before
+    return peak_resident_bytes() - before
 
 
 def check(sizes: tuple[str, ...] = CHECKED) -> dict[str, dict[str, int]]:

@@ -1,5 +1,6 @@
 """What a pretraining run says along the way, and what it leaves in its folder (see scripts/pretrain.py)."""
 
+import contextlib
 import math
 import sys
 from dataclasses import dataclass
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from _cli import command_line, describe, quoted
 from matplotlib.figure import Figure
 
 from data.corpus import Corpus
-from gpt2.devices import describe
+from gpt2.devices import describe as describe_device
 from gpt2.distributed import world_size
+from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file, write_json
 from gpt2.generation import generate
 from gpt2.model import GPT2
@@ -34,6 +37,7 @@ class PretrainingRun:
     corpus: Corpus
     folder: Path
     prompt: str
+    saved: int = 0  # the step from which the run could resume
 
     def describe(self) -> None:
         """What is trained, on what, and for how long."""
@@ -45,7 +49,7 @@ class PretrainingRun:
         if recipe.sampled:
             softmax = f"the first {recipe.sampled_steps:,} with {recipe.sampled:,} sampled words, then the full softmax"
         processes = f"{world_size()} processes on " if world_size() > 1 else ""
-        device = describe(self.model.wte.weight.device)
+        device = describe_device(self.model.wte.weight.device)
         print(
             f"Model    {shape.n_layer} blocks, {shape.n_embd} wide, context {shape.n_positions}: {total:,} parameters"
         )
@@ -57,7 +61,7 @@ class PretrainingRun:
         print(f"Runs     {processes}{device} in {recipe.precision}; results in {self.folder}", flush=True)
 
     def after_evaluation(self, progress: Progress) -> None:
-        """Say how it goes, and save everything that is needed to go on."""
+        """Say how it goes, and save everything that is needed to resume."""
         row = progress.history[-1]
         row["sample"] = self.sample()
         news = f"held-out loss {row['held_out_loss']:.3f}, {row['bits_per_byte']:.3f} bits per byte"
@@ -66,6 +70,7 @@ class PretrainingRun:
             news = f"training loss {row['train_loss']:.3f}, {news}, {row['tokens_per_second']:,.0f} tokens/s"
             news += f", about {left:,.0f} minutes left" if left else ""
             save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
+            self.saved = row["step"]
         print(f"step {row['step']:,}: {news}\n    {row['sample']!r}", flush=True)
         self.write_history(progress)
         self.record("running", progress)
@@ -96,14 +101,18 @@ class PretrainingRun:
         metrics |= {"seconds_training": progress.seconds_training, "processes": world_size(), "status": status}
         write_json(self.folder / "metrics.json", without_nan(metrics))
 
-    def stopped(self, status: str, progress: Progress) -> None:
-        """After a failure, or after an interruption: then say where the same command would go on."""
-        self.record(status, progress)
-        if status == "interrupted":
-            saved = progress.history[-1]["step"] if progress.history else 0
-            print(
-                f"Interrupted. The same command with --out {self.folder} goes on after step {saved:,}.", file=sys.stderr
-            )
+    def stopped(self, error: BaseException, progress: Progress) -> None:
+        """Record that the run was interrupted or has failed, and say where the same command would resume. Raises
+        RunError, with that, in place of an error that is not ours, such as a full disk."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        with contextlib.suppress(Exception):  # a full disk may not take this either, and the first error counts
+            self.record("interrupted" if interrupted else "failed", progress)
+        what = f"resumes after step {self.saved:,}" if self.saved else "starts again"
+        resume = f"The same command with {quoted('--out', self.folder)} {what}."
+        if interrupted:
+            print(f"Interrupted. {resume}", file=sys.stderr)
+        elif isinstance(error, Exception) and not isinstance(error, InputError | RunError):
+            raise RunError(f"{describe(error)}. {resume}") from error
 
     def finish(self, progress: Progress, final: float) -> None:
         """Save the model, in half precision as such files mostly are, and drop the checkpoint. ``final`` is its loss
@@ -113,7 +122,7 @@ class PretrainingRun:
         self.record("finished", progress, held_out_loss=final, bits_per_byte=bits)
         (self.folder / STATE_FILE).unlink(missing_ok=True)
         print(f"On all of the held-out text: loss {final:.3f}, {bits:.3f} bits per byte")
-        print(f'Done. Try: python scripts/generate.py --model {self.folder / "model"} "Once upon a time"')
+        print(f"Done. Try: {command_line('generate.py', '--model', self.folder / 'model', 'Once upon a time')}")
 
 
 def plot_loss(history: pd.DataFrame, recipe: Recipe, bytes_per_token: float, file: Path) -> None:

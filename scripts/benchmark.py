@@ -6,8 +6,8 @@
 
 For each method, three arms train on the same messages, with the same rank, each in a process of its own:
 
-  published            the walk-through's recipe, straightforward: all messages padded to the longest, every position
-                       through every layer, plain AdamW
+  published            the reference recipe (Raschka, 2024), straightforward: all messages padded to the longest,
+                       every position through every layer, plain AdamW
   transformers + peft  Hugging Face's, at their best common settings: length-grouped batches padded to their longest
                        message, SDPA attention, fused AdamW (left out where they are not installed)
   ours                 what finetune_spam.py does by default, on the very same batches as the library
@@ -23,10 +23,8 @@ GPT-2 124M takes up to 4 GB an arm.
 """
 
 import argparse
-import contextlib
 import datetime
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -49,7 +47,7 @@ def main(argv: list[str]) -> None:
 
     if args.out:
         check_target(Path(args.out))  # before the hour, not after it
-    with interruptible(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         checkpoint = model_folder(args.model, args.assets, Path(name))
 
         import torch
@@ -74,16 +72,6 @@ def main(argv: list[str]) -> None:
     print(render(results))
     if args.out:
         print(f"Report in {args.out}", flush=True)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Asked to end (SIGTERM), do as when interrupted: stop the workers and remove the temporary folder."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def sections(
@@ -129,7 +117,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="random:SIZE (random weights of a published size, no download), a name such as gpt2 or practice, or a "
         "folder in the Hugging Face layout (default: %(default)s)",
     )
-    parser.add_argument("--data", default="sms", metavar="auto|sms|practice|FILE.csv|FILE.tsv")
+    parser.add_argument(
+        "--data",
+        default="auto",
+        metavar="auto|sms|practice|FILE.csv|FILE.tsv",
+        help="auto: the SMS Spam Collection if available, else practice (default: %(default)s)",
+    )
     parser.add_argument(
         "--assets", metavar="FOLDER", help="local folder to look in before any download, as for finetune_spam.py"
     )

@@ -3,14 +3,17 @@
     python scripts/classify.py runs/FOLDER "You have won a prize! Call now" "see you at eight"
     python scripts/classify.py runs/FOLDER --file messages.txt          # one message a line
     some-command | python scripts/classify.py runs/FOLDER               # likewise, from standard input
+    python scripts/classify.py runs/FOLDER -- "-50% today"              # a text that begins with -
 
-Prints a line for each message: label, probability, text, separated by tabs.
+Prints a line for each message: label, probability, text, separated by tabs; a tab or line break inside a text is
+written \\t or \\n, and a backslash is doubled.
 """
 
 import sys
 from pathlib import Path
 
 import _cli
+from _text import one_line, read_lines
 
 
 def main(argv: list[str]) -> None:
@@ -25,7 +28,7 @@ def main(argv: list[str]) -> None:
         action="store_true",
         help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # texts may stand behind options
     if args.text and args.file:
         parser.error("give messages or --file, not both")
     texts = args.text or read_lines(args.file)
@@ -54,26 +57,7 @@ def main(argv: list[str]) -> None:
             file=sys.stderr,
         )
     for text, row in zip(texts, probabilities, strict=True):
-        print(f"{config['classes'][row.argmax()]}\t{row.max():.1%}\t{text}")
-
-
-def read_lines(file: str | None) -> list[str]:
-    """The lines of a text file, or of standard input; empty ones are left out."""
-    from gpt2.errors import InputError
-
-    name = file or "standard input"
-    try:
-        content = Path(file).read_bytes() if file else sys.stdin.buffer.read()
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{name}, line {line}: a byte that is not UTF-8; save the file as UTF-8") from error
-    texts = [line for line in lines if line]
-    if not texts:
-        raise InputError(f"{name} holds no text; expected one on each line, or texts on the command line")
-    return texts
+        print(f"{one_line(config['classes'][row.argmax()])}\t{row.max():.1%}\t{one_line(text)}")
 
 
 def read_run(run: Path) -> dict:
@@ -85,7 +69,8 @@ def read_run(run: Path) -> dict:
     if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
         raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
     if not (run / "adapter").is_dir():
-        raise InputError(f"{run} has no adapter yet: its run was not finished; go on with finetune_spam.py --out {run}")
+        out = _cli.quoted("--out", run)
+        raise InputError(f"{run} has no adapter yet: its run was not finished; repeat its command with {out}")
     return config
 
 

@@ -93,7 +93,7 @@ def run_grade(args: argparse.Namespace) -> None:
         with temporary.open(
             "w", newline="", encoding="utf-8-sig"
         ) as file:  # the mark tells spreadsheets that it is UTF-8
-            table = csv.DictWriter(file, COLUMNS)
+            table = csv.DictWriter(file, COLUMNS, quoting=csv.QUOTE_NONNUMERIC)
             table.writeheader()
             table.writerows(rows)
     print(summary(rows))

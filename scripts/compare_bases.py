@@ -11,6 +11,8 @@ Leaves bases.md, bases.csv and bases.png.
 """
 
 import argparse
+import csv
+import shlex
 from pathlib import Path
 
 import _cli
@@ -23,9 +25,7 @@ SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
 def main(argv: list[str]) -> None:
     parser = _cli.Parser(description=__doc__)
-    parser.add_argument(
-        "bases", nargs="+", metavar="NAME=FOLDER", type=base, help="results folders, the yardstick last"
-    )
+    parser.add_argument("bases", nargs="+", metavar="NAME=FOLDER", type=base, help="results folders, the baseline last")
     parser.add_argument("--out", default="results/bases", metavar="FOLDER", help="default: %(default)s")
     args = parser.parse_args(argv)
     bases = dict(args.bases)
@@ -38,11 +38,13 @@ def main(argv: list[str]) -> None:
     out = Path(args.out)
     summary = accuracies.groupby(["method", "base"], sort=False).accuracy.agg(["mean", "std", "count"]).reset_index()
     with whole_file(out / "bases.csv") as temporary:
-        summary.to_csv(temporary, index=False)
-    dots(summary, list(bases), out / "bases.png")
-    command = "python scripts/compare_bases.py " + " ".join(argv)
+        summary.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
+    note = dots(summary, list(bases), out / "bases.png")
+    command = "python scripts/compare_bases.py " + shlex.join(argv)
     with whole_file(out / "bases.md") as temporary:
         temporary.write_text(report(summary, correct, list(bases), settings, command), encoding="utf-8")
+    if note:
+        print(note)
     print(f"Report in {out / 'bases.md'}")
 
 
@@ -63,12 +65,14 @@ def read(bases: dict[str, Path]):
     rows, answers, first = [], [], None
     for name, folder in bases.items():
         if not (folder / "results.csv").is_file():
-            raise InputError(f"{folder} holds no results.csv; make one with compare_methods.py --out {folder}")
+            again = _cli.command_line("compare_methods.py", "--out", folder)
+            raise InputError(f"{folder} holds no results.csv; make one with {again}")
         runs = pd.read_csv(folder / "results.csv")
         runs = runs[runs.rank_swept.isna()]
         first = runs if first is None else first
         for key in SAME:
-            if (mine := runs[key].unique().tolist()) != (theirs := first[key].unique().tolist()):
+            mine, theirs = runs[key].unique().tolist(), first[key].unique().tolist()
+            if mine != theirs:
                 raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
         rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
         for row in runs.itertuples():
@@ -80,7 +84,7 @@ def read(bases: dict[str, Path]):
 
 def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
-    from _markdown import DASH, plus_minus, points, table
+    from _markdown import DASH, code_block, plain, plus_minus, points, table
     from _significance import LEVEL, holm, mcnemar
 
     import peft
@@ -109,16 +113,16 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     return "\n".join(
         [
-            f"# Bases compared: {settings['data']}, {settings['protocol']} protocol, {epochs}",
+            f"# Bases compared: {plain(settings['data'])}, {settings['protocol']} protocol, {epochs}",
             "",
-            f"```\n{command}\n```",
+            code_block(command),
             "",
             f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
-            f"*{names[-1]}* in points; \\* where an exact McNemar test on the same messages shows one (p < {LEVEL} "
-            f"after Holm's correction for the {len(pairs)} tests of this table; there is none where a base's single "
-            "answers are no longer at hand).",
+            f"*{plain(names[-1])}* in points; \\* where an exact McNemar test on the same messages shows one (p < "
+            f"{LEVEL} after Holm's correction for the {len(pairs)} tests of this table; there is none where a "
+            "base's single answers are no longer available).",
             "",
-            table(["method", *names], rows),
+            table(["method", *map(plain, names)], rows),
             "",
             "![Test accuracy of each method on each base](bases.png)",
             "",

@@ -15,7 +15,6 @@ command goes on where it stopped: finished runs are not repeated, more --methods
 
 import argparse
 import shlex
-import signal
 from pathlib import Path
 
 import _cli
@@ -29,19 +28,19 @@ def main(argv: list[str]) -> None:
 
     from _comparison_runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
 
+    from gpt2.runs import locked
+
     out = Path(args.out)
-    settings = Settings(
-        checkpoint.source, args.data, args.protocol, args.epochs, args.text_column, args.label_column, args.device
-    )
     failures: dict[str, str] = {}
     if not args.report_only:
+        data = choose_data(args)
+        settings = Settings(
+            checkpoint.source, data, args.protocol, args.epochs, args.text_column, args.label_column, args.device
+        )
         runs = main_runs(args.methods, args.seeds) + (sweep_runs(args.seeds) if args.rank_sweep else [])
-        open_comparison(out, settings, "python scripts/compare_methods.py " + shlex.join(argv), machine())
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it stops its runs too
-        try:
+        with locked(out):
+            open_comparison(out, settings, "python scripts/compare_methods.py " + shlex.join(argv), machine())
             failures = carry_out(out, runs, settings, args.assets, args.jobs)
-        finally:
-            signal.signal(signal.SIGTERM, before)
     if finished_runs(out) or args.report_only:
         from _comparison_report import write_report
         from _comparison_results import collect
@@ -61,14 +60,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=_cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
     )
     _cli.add_model_arguments(parser, default="practice")
-    parser.add_argument("--data", default="sms", metavar="auto|sms|practice|FILE.csv|FILE.tsv")
+    parser.add_argument(
+        "--data",
+        default="auto",
+        metavar="auto|sms|practice|FILE.csv|FILE.tsv",
+        help="auto: the SMS Spam Collection if available, else practice (default: %(default)s)",
+    )
     parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
     parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
     parser.add_argument(
         "--protocol",
         default="strict",
         choices=("strict", "published"),
-        help="split of the SMS data: repeats removed, natural ratio; or the walk-through's (default: %(default)s)",
+        help="split of the SMS data: repeats removed, natural ratio; or that of Raschka's book (default: %(default)s)",
     )
     parser.add_argument("--epochs", type=_cli.positive_int, default=5, help="of each run (default: %(default)s)")
     parser.add_argument("--out", default="runs/comparison", metavar="FOLDER", help="default: %(default)s")
@@ -92,6 +96,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="measure real training steps, up to GPT-2 124M, beside the memory arithmetic (minutes, 3 GB)",
     )
     return parser.parse_args(argv)
+
+
+def choose_data(args: argparse.Namespace) -> str:
+    """The data's name; what ``auto`` stands for is settled once, for all runs alike."""
+    if args.data != "auto":
+        return args.data
+    from data import load_dataset
+
+    dataset = load_dataset("auto", args.protocol, assets=args.assets)
+    if dataset.name != "sms":
+        print(dataset.notes[0], flush=True)
+    return dataset.name
 
 
 def methods(text: str) -> list[str]:

@@ -12,14 +12,15 @@ The zero-shot experiment: ask the untrained model for a verdict, and see that it
     python scripts/generate.py --zero-shot "You are a winner you have been specially selected to receive $1000 cash."
 """
 
+import codecs
 import sys
 from collections.abc import Iterator
 
 import _cli
-from classify import read_lines
+from _text import read_lines
 
 SEPARATOR = "-" * 40  # a line between two texts
-ZERO_SHOT = "Is the following text 'spam'? Answer with 'yes' or 'no': '{}'"  # the walk-through's question
+ZERO_SHOT = "Is the following text 'spam'? Answer with 'yes' or 'no': '{}'"  # Raschka's question, 2024
 
 
 def main(argv: list[str]) -> None:
@@ -37,9 +38,9 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--top-k", type=_cli.positive_int, metavar="K", help="draw among the K likeliest tokens")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw among the likeliest with total probability P")
-    parser.add_argument("--seed", type=int, help="same seed and prompts, same texts")
+    parser.add_argument("--seed", type=_cli.seed, help="same seed and prompts, same texts")
     parser.add_argument("--no-cache", action="store_true", help="recompute the whole text for every token (slow, same)")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # texts may stand behind options
     if bool(args.prompt) == bool(args.prompts):
         parser.error("give a prompt or several, or else --prompts FILE")
     prompts = read_lines(args.prompts) if args.prompts else [sys.stdin.read() if p == "-" else p for p in args.prompt]
@@ -84,19 +85,14 @@ def print_as_written(prompt: str, new: Iterator, tokenizer) -> None:
     """Show a text while it is written, token by token."""
     from gpt2.tokenizer import END_OF_TEXT
 
-    pending = b""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end within a character, such as an emoji
     for i, token in enumerate(new):
         if i == 0:
             print(prompt, end="", flush=True)
         if token.item() == END_OF_TEXT:
             break
-        pending += tokenizer.decode_single_token_bytes(token.item())
-        try:  # a token may end in the middle of a character, such as an emoji of four bytes
-            print(pending.decode("utf-8"), end="", flush=True)
-            pending = b""
-        except UnicodeDecodeError:
-            continue
-    print(pending.decode("utf-8", errors="replace"))
+        print(decoder.decode(tokenizer.decode_single_token_bytes(token.item())), end="", flush=True)
+    print(decoder.decode(b"", final=True))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Pretrain a GPT-2 of any size on text files: the script that makes the practice model.
 
     python scripts/pretrain.py --texts my_books/ --steps 2000 --sampled 4096         # from a random start
-    python scripts/pretrain.py --texts my_books/ --steps 500 --from practice         # go on from these weights
+    python scripts/pretrain.py --texts my_books/ --steps 500 --from practice         # from these weights
     python scripts/pretrain.py --texts a.txt b.xz --layers 4 --width 128 --heads 4 --context 128 --steps 1000
     torchrun --nproc-per-node 2 scripts/pretrain.py --texts my_books/ --steps 2000   # two cores, or two GPUs
 
@@ -10,14 +10,14 @@ of computing best (Hoffmann et al., 2022); beyond a few times through the same t
 On a CPU, one process a core with OMP_NUM_THREADS=1 is faster than one process with many threads.
 
 Every --every steps the run evaluates, writes a sample and a checkpoint. Interrupted, the same command with the same
---out goes on from there, exactly as if it had never stopped. The folder then holds model/ (scripts/generate.py --model
+--out resumes from there, exactly as if it had never stopped. The folder then holds model/ (scripts/generate.py --model
 reads it), config.json, metrics.json, history.csv, curves.png and samples.txt.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
-import sys
 from pathlib import Path
 
 import _cli
@@ -27,17 +27,11 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
 
     from gpt2.devices import choose_device, keep_freed_memory
-    from gpt2.distributed import is_main, process_group
-    from gpt2.errors import InputError, RunError
+    from gpt2.distributed import process_group
 
     keep_freed_memory()
-    with process_group(choose_device(args.device)) as device:
-        try:
-            pretrain_on(device, args)
-        except (InputError, RunError) as error:
-            if not is_main():  # one sentence is enough
-                sys.exit(2 if isinstance(error, InputError) else 1)
-            raise
+    with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
+        pretrain_on(device, args, stack)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -69,7 +63,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--steps", type=positive, required=True, metavar="N", help="of the whole run: the schedule follows from it")
     add("--batch-size", type=positive, default=8, metavar="N", help=f"windows computed at a time {default}")
     add("--accumulate", type=positive, default=8, metavar="N", help=f"batches a step, over all processes {default}")
-    add("--lr", type=float, default=1e-3, help=f"AdamW's step size at its highest {default}")
+    add("--lr", type=float, default=1e-3, help=f"AdamW's learning rate at its highest {default}")
     add("--warmup", type=float, default=0.02, metavar="SHARE", help=f"of the steps, in which it rises {default}")
     add("--final-lr", type=float, default=0.05, metavar="SHARE", help=f"of --lr, to which it falls {default}")
     add("--weight-decay", type=float, default=0.1, help=f"of matrices {default}")
@@ -88,7 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="SHARE",
         help=f"of the steps, the last ones, that use the full softmax after --sampled {default}",
     )
-    add("--seed", type=int, default=123, help=f"same seed, same model, on the same kind of machine {default}")
+    add("--seed", type=_cli.seed, default=123, help=f"same seed, same model, on the same kind of machine {default}")
 
     machine = parser.add_argument_group("running")
     add = machine.add_argument
@@ -102,19 +96,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--compile", action="store_true", help="torch.compile: takes a minute, then steps are faster, mostly on GPUs")
     add("--prompt", default="", help="what the samples continue")
-    add("--out", metavar="FOLDER", help="default: runs/<date>-pretrain; an interrupted run goes on")
+    add("--out", metavar="FOLDER", help="default: runs/<date>-pretrain; an interrupted run resumes")
     return parser.parse_args(argv)
 
 
-def pretrain_on(device, args: argparse.Namespace) -> None:
-    """The run, in one process of possibly several; only the main one prints and writes."""
+def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+    """The run, in one process of possibly several; only the main one prints and writes. ``stack`` keeps its lock."""
     import torch
 
     from data.corpus import CACHE, load_corpus
     from gpt2.distributed import agree, is_main, main_first
-    from gpt2.errors import RunError
+    from gpt2.fingerprints import fingerprint
     from gpt2.pretraining import Progress, make_optimizer, pretrain
-    from gpt2.runs import STATE_FILE, load_state, open_run
+    from gpt2.runs import STATE_FILE, load_state, locked, open_run, versions
     from gpt2.tokenizer import get_tokenizer
     from gpt2.windows import Windows
 
@@ -128,8 +122,11 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     optimizer, progress = make_optimizer(model, recipe), Progress()
     config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
     config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
+    config |= {"base_sha256": fingerprint(model) if args.start else None, "versions": versions()}
     folder = Path(args.out or agree(f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain"))
     with main_first():
+        if is_main():
+            stack.enter_context(locked(folder))
         resuming = open_run(folder, config)
     if resuming:
         progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
@@ -140,6 +137,7 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
     if run:
         run.describe()
         if resuming:
+            run.saved = progress.step
             print(f"Resuming after step {progress.step:,}.", flush=True)
     try:
         final = pretrain(
@@ -153,12 +151,12 @@ def pretrain_on(device, args: argparse.Namespace) -> None:
             compiled=args.compile,
             after_evaluation=run.after_evaluation if run else lambda progress: None,
         )
-    except (KeyboardInterrupt, RunError) as error:
         if run:
-            run.stopped("failed" if isinstance(error, RunError) else "interrupted", progress)
+            run.finish(progress, final)
+    except BaseException as error:
+        if run:
+            run.stopped(error, progress)
         raise
-    if run:
-        run.finish(progress, final)
 
 
 def make_recipe(args: argparse.Namespace, device):

@@ -7,10 +7,12 @@ The base is loaded once; to switch is to use another adapter's few modules. Prin
 With --together, all answers are computed in one batch in which every row has another adapter.
 """
 
+import sys
 import time
 from pathlib import Path
 
 import _cli
+from _text import one_line
 
 
 def main(argv: list[str]) -> None:
@@ -25,7 +27,7 @@ def main(argv: list[str]) -> None:
     from classify import read_run
 
     import peft
-    from data.batching import encode
+    from data.batching import encode, make_batch
     from gpt2.classifier import classify
     from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
@@ -43,20 +45,28 @@ def main(argv: list[str]) -> None:
     adapters = peft.Adapters(load_gpt2(models.pop(), args.assets))
     for run in settings:
         adapters.add(run, Path(run) / "adapter")
-    room = min(config["max_length"] for config in settings.values())
 
     def answer(logits: torch.Tensor, run: str) -> str:
         probability, best = logits.softmax(dim=-1).max(dim=-1)
-        return f"{settings[run]['classes'][best]}\t{probability:.1%}"
+        return f"{one_line(settings[run]['classes'][best])}\t{probability:.1%}"
+
+    def tokens_for(run: str, text: str) -> list[int]:
+        """As many as this run was trained to read; the others are not cut because of it."""
+        room = settings[run]["max_length"]
+        (tokens,), cut = encode([text], get_tokenizer(), room)
+        if cut:
+            print(f"{run} reads {room} tokens: this message is longer and was cut for it.", file=sys.stderr)
+        return tokens
 
     for text in args.text:
-        rows, _ = encode([text], get_tokenizer(), room)
-        tokens, lengths = torch.tensor(rows), torch.tensor([len(rows[0])])
-        print(text)
+        batches = {run: make_batch([tokens_for(run, text)], [0]) for run in args.runs}
+        print(one_line(text))
         if args.together:
-            model, n = adapters.mix(args.runs), len(args.runs)
+            model = adapters.mix(args.runs)
+            rows = [batches[run].tokens[0].tolist() for run in args.runs]
+            tokens, lengths, _ = make_batch(rows, [0] * len(rows))
             with torch.no_grad():
-                logits = classify(model, tokens.repeat(n, 1), lengths.repeat(n))
+                logits = classify(model, tokens, lengths)
             for run, row in zip(args.runs, logits, strict=True):
                 print(f"  {run}\t{answer(row, run)}")
             continue
@@ -65,7 +75,7 @@ def main(argv: list[str]) -> None:
             model = adapters.use(run)
             switched = time.perf_counter()
             with torch.no_grad():
-                row = classify(model, tokens, lengths)[0]
+                row = classify(model, batches[run].tokens, batches[run].lengths)[0]
             answered = time.perf_counter()
             print(
                 f"  {run}\t{answer(row, run)}\t(switched in {(switched - start) * 1e3:.3f} ms, "

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.corpus import PASSAGE, SEPARATOR, load_corpus, text_files
+from data.corpus import PASSAGE, SEPARATOR, load_corpus, passages, text_files
 from gpt2.errors import InputError
 from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
 
@@ -187,3 +187,25 @@ def test_files_come_in_a_stable_order(tmp_path):
     for name in ("b.txt", "a.xz", "c.gz", "note.md"):
         (tmp_path / name).write_bytes(b"")
     assert [file.name for file in text_files([tmp_path])] == ["a.xz", "b.txt", "c.gz"]
+
+
+@pytest.mark.parametrize("unit", ["word ", "ü", "line\n"])
+def test_a_text_without_breaks_is_cut_at_spaces_or_else_at_characters(unit, tmp_path):
+    text = "".join(f"{i}{unit}" if i % 50 == 0 else unit for i in range(6 * PASSAGE // len(unit)))
+    file = tmp_path / "one_line.txt"
+    file.write_text(text, encoding="utf-8")
+    assert len(passages(text)) > 5 and "".join(passages(text)) == text
+    assert all(PASSAGE <= len(piece) < PASSAGE + 10 and piece.endswith(unit) for piece in passages(text)[:-1])
+    corpus = load([file], tmp_path)
+    assert len(read(corpus.held_out)) == 1
+    assert "".join(sorted(read(corpus.train) + read(corpus.held_out), key=text.index)) == text.rstrip("\n")
+
+
+def test_equal_documents_are_named_as_the_reason(tmp_path):
+    file = tmp_path / "same.txt"
+    file.write_text(END.join(["the very same"] * 30), encoding="utf-8")
+    with pytest.raises(InputError, match="all 30 documents are equal"):
+        load([file], tmp_path)
+    file.write_text("one line", encoding="utf-8")
+    with pytest.raises(InputError, match="too little text: one document of 8 characters.*more than 8,000"):
+        load([file], tmp_path)

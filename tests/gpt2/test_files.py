@@ -1,11 +1,16 @@
 """Files appear whole or not at all."""
 
 import json
+import os
+import sys
 
 import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from gpt2 import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import remove_unfinished, whole_file, write_json
 
 
 def test_content_appears_only_when_complete(tmp_path):
@@ -65,3 +70,45 @@ def test_a_folder_in_the_way_is_named(tmp_path):
     (tmp_path / "name").mkdir()
     with pytest.raises(InputError, match="in the way"), whole_file(tmp_path / "name"):
         pass
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, os.strerror(28)), SafetensorError("Error while serializing: I/O error: … (os error 28)")]
+)
+def test_a_full_disk_names_the_file_that_was_wanted(error, tmp_path):
+    with pytest.raises(OSError, match="No space left on device") as raised, whole_file(tmp_path / "a.bin"):
+        raise error
+    assert (raised.value.errno, raised.value.filename) == (28, str(tmp_path / "a.bin"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), FileNotFoundError(2, "no", "x"), OSError("?")])
+def test_other_errors_are_not_about_this_file(error, tmp_path):
+    with pytest.raises(OSError) as raised, whole_file(tmp_path / "a.bin"):
+        raise error
+    assert raised.value is error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files")
+def test_safetensors_say_it_in_their_own_words(tmp_path):
+    """What a real write beyond the limit raises, so that a new version's wording is noticed."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"), whole_file(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": torch.zeros(100_000)}, temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_unfinished_files_are_removed_and_no_others(tmp_path):
+    (tmp_path / "adapter").mkdir()
+    ours = [".curves-abcd1234.png", "adapter/.adapter_model-_0_0_0_0.safetensors", ".state-zzzzzzzz.safetensors"]
+    theirs = [".hidden", "curves.png", ".lock", ".my-file.png", "a-abcd1234.png"]
+    for name in ours + theirs:
+        (tmp_path / name).write_text("x")
+    remove_unfinished(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(theirs)

@@ -9,7 +9,7 @@ import torch
 from data.batching import MessageBatches
 from gpt2 import GPT2, GPT2Config, InputError, RunError
 from gpt2.classifier import add_classification_head, classify
-from gpt2.finetune import PUBLISHED, Progress, Recipe, evaluate, finetune, lr_factor, make_optimizer
+from gpt2.finetune import BOOK, SOURCE_NOTES, Progress, Recipe, evaluate, finetune, lr_factor, make_optimizer
 from gpt2.runs import load_state, save_state
 
 CPU = torch.device("cpu")
@@ -69,14 +69,14 @@ def test_step_size_rises_and_falls():
     assert factors[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert factors[10] == 1.0 and all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
     assert factors[55] == pytest.approx(0.5) and factors[99] < 0.001
-    assert {lr_factor(PUBLISHED, step, 100) for step in range(100)} == {1.0}
+    assert {lr_factor(BOOK, step, 100) for step in range(100)} == {1.0}
 
 
-def test_biases_and_norms_are_not_decayed_unless_the_recipe_is_the_published_one(classifier):
+def test_biases_and_norms_are_not_decayed_unless_the_recipe_is_a_published_one(classifier):
     decayed, others = make_optimizer(classifier, Recipe(lr=1.0)).param_groups
     assert {p.dim() for p in decayed["params"]} == {2} and {p.dim() for p in others["params"]} == {1}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.01, 0.0)
-    (everything,) = make_optimizer(classifier, PUBLISHED).param_groups
+    (everything,) = make_optimizer(classifier, BOOK).param_groups
     assert everything["weight_decay"] == 0.1 and len(everything["params"]) == len(list(classifier.parameters()))
 
 
@@ -160,3 +160,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_advice(classifier):
 def test_settings_out_of_range(setting):
     with pytest.raises(InputError, match=next(iter(setting))):
         dataclasses.replace(Recipe(lr=1e-3), **setting)
+
+
+def test_the_training_loss_is_the_mean_over_messages(classifier):
+    """12 messages in batches of 8 and 4. Nothing that matters moves, so the loss is that of the evaluation."""
+    data = make_data(12, 5)
+    progress = finetune(classifier, data, data, Recipe(lr=1e-12, epochs=1, weight_decay=0.0), CPU)
+    assert progress.history[1]["train_loss"] == pytest.approx(progress.history[0]["validation_loss"], rel=1e-5)
+
+
+def test_which_epoch_was_kept_is_said():
+    rows = [{"epoch": e, "validation_accuracy": a, "validation_loss": 1.0} for e, a in enumerate([0.9, 0.5, 0.8, 0.7])]
+    progress, ours = Progress(history=rows), Recipe(lr=1.0, epochs=3)
+    assert progress.kept(ours) == "kept epoch 2 of 3, best on validation"
+    last = progress.kept(dataclasses.replace(BOOK, epochs=3))
+    assert last == "kept epoch 3 of 3, the last; epoch 2 was best on validation"
+
+
+def test_both_published_recipes_train_as_chapter_6_does():
+    for recipe in (BOOK, SOURCE_NOTES):
+        assert (recipe.lr, recipe.weight_decay, recipe.epochs, recipe.keep_best) == (5e-5, 0.1, 5, False)
+        assert (recipe.schedule, recipe.clip, recipe.pooling) == ("constant", None, "last-position")

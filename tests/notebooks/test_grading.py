@@ -65,6 +65,18 @@ def greedy(tiny):
     return tiny.make(tiny.answers | {"01.2": "number = 42 if bytearray(3_000_000_000) else 0"})
 
 
+@submission("123")
+def goes_to_a_folder_without_permission(tiny):
+    move = "import os, tempfile\nfolder = tempfile.mkdtemp()\nos.chmod(folder, 0o555)\nos.chdir(folder)\n"
+    return tiny.make(tiny.answers | {"01.1": move + tiny.answers["01.1"]})
+
+
+@submission("123")
+def removes_the_folder_it_is_in(tiny):
+    move = "import os, tempfile\nfolder = tempfile.mkdtemp()\nos.chdir(folder)\nos.rmdir(folder)\n"
+    return tiny.make(tiny.answers | {"01.1": move + tiny.answers["01.1"]})
+
+
 @submission("1")
 def forged(tiny):
     notebook = tiny.make({"01.1": tiny.answers["01.1"]})

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import peft
 from gpt2 import load_gpt2
 from gpt2.classifier import add_classification_head
-from gpt2.errors import InputError
+from gpt2.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -136,6 +136,27 @@ def test_an_interrupted_comparison_goes_on(two_classes, tmp_path):
 def test_bad_usage_gets_one_line(arguments, part, command):
     result = command("compare_methods", *arguments)
     assert (result.status, result.err.count("\n")) == (2, 1) and part in result.err
+
+
+def test_without_a_network_and_without_data_all_runs_are_on_the_practice_messages(command, tmp_path, monkeypatch):
+    """What ``auto`` stands for is settled once, and written down."""
+
+    def no_network(*args, **options):
+        raise RunError("no network")
+
+    monkeypatch.setattr("data.sms_spam.find_file", no_network)
+    monkeypatch.setattr("_comparison_runs.carry_out", lambda *args: {})
+    result = command("compare_methods", "--methods", "head", "--seeds", 1, "--out", tmp_path / "r")
+    assert result.status == 0 and "The SMS Spam Collection could not" in result.out
+    assert json.loads((tmp_path / "r" / "comparison.json").read_text())["settings"]["data"] == "practice"
+
+
+def test_a_second_comparison_in_the_same_folder_is_told_that_the_first_is_running(command, two_classes, tmp_path):
+    from gpt2.runs import locked
+
+    with locked(tmp_path / "r"):
+        result = command("compare_methods", "--methods", "head", "--data", two_classes, "--out", tmp_path / "r")
+    assert "another process is running in it" in result.one_line(2)
 
 
 def test_runs_share_seeds_and_the_sweep_uses_the_main_run():

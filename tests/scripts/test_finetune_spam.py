@@ -1,5 +1,6 @@
 """The main command, end to end: what it leaves, what it repeats exactly, and what it says to bad input."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import peft
+from gpt2 import GPT2, GPT2Config, save_gpt2
 from gpt2.hub import PRACTICE_FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +85,7 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")},
     )
-    assert done.returncode == 130 and "goes on after epoch" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 130 and "resumes after epoch" in done.stderr and "Traceback" not in done.stderr
     assert metrics_of(out)["status"] == "interrupted"
     assert "no adapter yet" in command("classify", out, "hello").one_line(2)
 
@@ -98,22 +100,32 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     assert metrics_of(out)["test"] == pytest.approx(metrics_of(tmp_path / "whole")["test"], rel=1e-3)
 
 
-def test_the_published_recipe_is_the_walk_through(command, tmp_path):
+@pytest.mark.parametrize("recipe, epochs, rank, init", [("source-notes", 6, 8, "normal"), ("book", 5, 16, "kaiming")])
+def test_the_published_recipes_have_the_settings_of_their_sources(recipe, epochs, rank, init, command, tmp_path):
     words = [f"word{i % 7} " * (1 + i % 9) for i in range(50)]
     table = pd.DataFrame({"text": [f"{w} {i}" for i, w in enumerate(words)], "label": ["ham", "spam"] * 25})
     table.to_csv(tmp_path / "t.csv", index=False)
     out = tmp_path / "run"
-    result = command(
-        "finetune_spam", "--recipe", "published", "--data", tmp_path / "t.csv", "--epochs", 1, "--out", out
-    )
+    result = command("finetune_spam", "--recipe", recipe, "--data", tmp_path / "t.csv", "--out", out)
     assert result.status == 0, result.err
     config = json.loads((out / "config.json").read_text())
     expected = {"lr": 5e-5, "weight_decay": 0.1, "decay_everything": True, "warmup": 0.0, "schedule": "constant"}
     expected |= {"clip": None, "pooling": "last-position", "keep_best": False, "batch_size": 8, "seed": 123}
-    assert expected.items() <= config.items()
+    assert (expected | {"epochs": epochs, "recipe": recipe}).items() <= config.items()
     assert config["pad_to"] == config["max_length"] > 10
-    chosen = {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal", "target": "all", "dropout": 0.0}
+    chosen = {"rank": rank, "alpha": float(rank), "scaling": "alpha", "init": init, "target": "all", "dropout": 0.0}
     assert chosen.items() <= config["options"].items()
+    assert f"kept epoch {epochs} of {epochs}, the last" in result.out
+
+
+@pytest.mark.parametrize("recipe", ["source-notes", "book"])
+def test_selective_takes_five_epochs_in_both_and_options_given_win(recipe, command):
+    module = importlib.import_module("finetune_spam")
+    for arguments, epochs in ((["--method", "selective"], 5), (["--method", "lora", "--epochs", "2"], 2)):
+        args, _ = module.parse(["--recipe", recipe, *arguments])
+        assert module.make_recipe(args, 768).epochs == epochs
+    assert module.parse(["--recipe", recipe, "--rank", "4"])[1]["rank"] == 4
+    assert "invalid choice: 'published'" in command("finetune_spam", "--recipe", "published").one_line(2)
 
 
 def test_messages_longer_than_the_context_are_cut_counted_and_said(command, tmp_path):
@@ -142,6 +154,8 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
         (["--method", "head", "--rank", "4"], 2, "--rank is no option of head"),
         (["--rank", "0"], 2, "rank is 0"),
         (["--rank", "many"], 2, "--rank"),
+        (["--rank", "100000"], 2, "--rank 100000 would train 1,395,"),
+        (["--method", "adapter", "--bottleneck", "1000000"], 2, "--bottleneck 1000000 would train"),
         (["--alpha", "nan"], 2, "alpha"),
         (["--target", "w_proj"], 2, "no module is called 'w_proj'"),
         (["--epochs", "0"], 2, "--epochs"),
@@ -154,12 +168,40 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
         (["--device", "tpu"], 2, "--device"),
         (["--batch-size", "0"], 2, "--batch-size"),
         (["--lr", "1e30"], 1, "diverged"),
+        (["--seed", "-1"], 2, "--seed"),
+        (["--seed", "-1.5"], 2, "--seed"),
+        (["--seed", 2**64], 2, "argument --seed: '18446744073709551616' is not a whole number from 0 to 4294967295"),
+        (["--split-seed", 2**32], 2, "--split-seed"),
     ],
 )
 def test_bad_input_gets_one_clear_line(arguments, status, said, command, table, columns, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
     defaults = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
     assert said in command("finetune_spam", *defaults, *arguments).one_line(status)
+
+
+def test_a_smaller_vocabulary_than_the_tokenizers_is_refused_before_training(command, table, columns, tmp_path):
+    save_gpt2(GPT2(GPT2Config(vocab_size=500, n_positions=16, n_embd=8, n_layer=1, n_head=1)), tmp_path / "small")
+    arguments = ["--model", tmp_path / "small", "--data", table, *columns, "--out", tmp_path / "run"]
+    line = command("finetune_spam", *arguments).one_line(2)
+    assert "knows 500 tokens, but the tokenizer has 50,257" in line and not (tmp_path / "run").exists()
+
+
+def test_it_says_and_records_which_epoch_was_best(command, table, columns, tmp_path):
+    result = command("finetune_spam", "--data", table, *columns, "--epochs", 3, "--lr", 5e-3, "--out", tmp_path / "r")
+    history = pd.read_csv(tmp_path / "r" / "history.csv").iloc[1:]
+    best = history.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).epoch.iloc[0]
+    assert f"kept epoch {best} of 3, best on validation" in result.out
+    assert metrics_of(tmp_path / "r")["best_epoch"] == best
+    assert "answering food, the most frequent class, to everything: test accuracy 33.33%" in result.out
+
+
+def test_a_system_that_tells_no_memory_stops_nothing(command, table, columns, tmp_path, monkeypatch):
+    monkeypatch.setattr("_experiment.peak_memory_mb", lambda device: None)
+    arguments = ["--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
+    result = command("finetune_spam", *arguments)
+    assert result.status == 0 and "peak memory unknown" in result.out
+    assert metrics_of(tmp_path / "run")["peak_memory_mb"] is None
 
 
 def test_a_diverged_run_says_failed(command, table, columns, tmp_path):

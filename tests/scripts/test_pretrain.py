@@ -1,5 +1,6 @@
 """The pretraining command, end to end: what it leaves, how it goes on after a kill, and what it says to bad input."""
 
+import importlib
 import json
 import os
 import random
@@ -140,3 +141,24 @@ def test_divergence_is_a_failed_run(command, options, tmp_path):
     result = command("pretrain", *options, "--steps", 20, "--lr", "1e30", "--out", tmp_path / "run")
     assert "diverged" in result.one_line(1)
     assert metrics_of(tmp_path / "run")["status"] == "failed"
+
+
+def test_any_exception_leaves_failed_and_says_how_to_resume(command, options, tmp_path, monkeypatch):
+    real = importlib.import_module("_pretraining_run").PretrainingRun.write_history
+
+    def write_history(self, progress):
+        if progress.step == 8:
+            raise OSError(28, "No space left on device", str(self.folder / "history.csv"))
+        real(self, progress)
+
+    out = tmp_path / "run"
+    settings = [*options, "--steps", 12, "--every", 4, "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr("_pretraining_run.PretrainingRun.write_history", write_history)
+        line = command("pretrain", *settings).one_line(1)
+    assert f"{out / 'history.csv'}: No space left on device" in line
+    assert f"The same command with --out {out} resumes after step 8." in line
+    assert metrics_of(out)["status"] == "failed"
+    assert json.loads((out / "config.json").read_text())["versions"]["torch"] == torch.__version__
+    done = command("pretrain", *settings)
+    assert done.status == 0 and "Resuming after step 8." in done.out

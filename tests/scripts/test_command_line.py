@@ -1,0 +1,111 @@
+"""What all commands share: the oldest Python, seeds, signals, several processes, and one line for what is wrong."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(file for file in (ROOT / "scripts").glob("[!_]*.py"))
+
+
+@pytest.fixture
+def cli(command):
+    return importlib.import_module("_cli")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_an_old_python_is_told_so_in_one_line(script):
+    """The file parses there up to the check, and the check comes before anything newer."""
+    ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
+    old = "import sys, collections\nVersion = collections.namedtuple('V', 'major minor micro releaselevel serial')\n"
+    old += f"sys.version_info = Version(3, 8, 18, 'final', 0)\nsys.path.insert(0, {str(script.parent)!r})\n"
+    done = subprocess.run([sys.executable, "-c", f"{old}import {script.stem}"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+    assert "needs Python 3.11 or newer, and this is 3.8" in done.stderr
+
+
+def test_the_minimum_is_stated_once(cli):
+    ast.parse((ROOT / "scripts" / "_cli.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["ruff"]["target-version"] == "py{}{}".format(*cli.MINIMUM_PYTHON)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["finetune_spam", "--split-seed"],
+        ["generate", "hello", "--seed"],
+        ["pretrain", "--steps", "1", "--seed"],
+    ],
+)
+@pytest.mark.parametrize("seed", ["-1", str(2**64), "1.5", "one"])
+def test_a_seed_out_of_range_is_one_line(arguments, seed, command):
+    line = command(*arguments, seed).one_line(2)
+    assert f"'{seed}' is not a whole number from 0 to 4294967295" in line or "argument --" in line
+
+
+@pytest.mark.parametrize("script", ["benchmark", "compare_methods", "finetune_spam"])
+def test_data_is_auto_by_default(script, command):
+    module = importlib.import_module(script)
+    parsed = module.parse([])
+    assert (parsed[0] if isinstance(parsed, tuple) else parsed).data == "auto"
+
+
+@pytest.mark.parametrize(
+    "environment, status, said",
+    [
+        ({"WORLD_SIZE": ""}, 0, ""),
+        ({"WORLD_SIZE": "1"}, 0, ""),
+        ({"WORLD_SIZE": "2"}, 2, "WORLD_SIZE says 2 processes, but RANK is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, 2, "WORLD_SIZE says 2 processes, but MASTER_ADDR is not set"),
+        ({"WORLD_SIZE": "two"}, 2, "WORLD_SIZE is 'two', not a number of processes"),
+        ({"WORLD_SIZE": "0"}, 2, "WORLD_SIZE is '0'"),
+    ],
+)
+def test_a_world_size_left_in_the_environment(
+    environment, status, said, command, table, columns, tmp_path, monkeypatch
+):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
+    result = command("finetune_spam", *arguments)
+    assert result.status == status, result.err
+    if status:
+        assert said in result.one_line(2)
+
+
+@pytest.mark.parametrize("wrong, status", [(["--lr", "1e30"], 1), (["--method", "nope"], 2), (["--lr", "-1"], 2)])
+def test_under_torchrun_an_error_is_said_once(wrong, status, table, columns, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    settings = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run", *wrong]
+    done = subprocess.run(
+        [*launcher, str(ROOT / "scripts" / "finetune_spam.py"), *map(str, settings)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and len(lines) == 1, done.stderr
+    assert f"exitcode  : {status} " in done.stderr
+
+
+def test_an_error_of_the_system_names_its_file(cli):
+    assert cli.describe(OSError(28, "No space left on device", "/a/b")) == "/a/b: No space left on device"
+    assert cli.describe(ValueError("one\n  two")) == "ValueError: one two"
+
+
+def test_commands_are_quoted_and_found_from_where_one_is(cli, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    assert cli.command_line("classify.py", "my run", "it's") == """python scripts/classify.py 'my run' 'it'"'"'s'"""
+    monkeypatch.chdir(ROOT / "docs")
+    assert cli.command_line("classify.py") == "python ../scripts/classify.py"
+    monkeypatch.chdir(tmp_path)
+    assert cli.command_line("classify.py") == f"python {ROOT / 'scripts' / 'classify.py'}"
