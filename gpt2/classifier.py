@@ -44,8 +44,8 @@ def classify(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str = "last"
 
     The head runs on one vector per message, picked by ``pooling``:
     ``last``           the last real token (default): the same whatever the padding
-    ``last-position``  position T - 1, a padding token in all but the longest message: what the reference
-                       recipe (Raschka, 2024) reads, and why its verdicts change with the padding
+    ``last-position``  position T - 1, a padding token in all but the longest message: what the reference recipe
+                       (Raschka, 2024) reads, and why its verdicts change with the padding
     ``first``          the first token, which has seen nothing else (to see why it fails)
     ``mean``           the average over the real tokens
     """
