@@ -22,7 +22,7 @@ CLASSES, PAD = 3, 96
 HIDDEN = {"encoder_hidden": 9, "prefix_hidden": 9, "virtual_tokens": 5}
 SAVED = {  # name -> method and options: ours -> theirs
     **{method: (method, {}) for method in TYPES},
-    "lora in the walk-through's scale": ("lora", {"rank": 3, "alpha": 2.0, "scaling": "alpha", "init": "normal"}),
+    "lora scaled by alpha": ("lora", {"rank": 3, "alpha": 2.0, "scaling": "alpha", "init": "normal"}),
     "lora on some layers": ("lora", {"rank": 3, "target": "q_proj,v_proj,fc_in", "layers": "1", "dropout": 0.1}),
     "lora on the embedding": ("lora", {"rank": 3, "target": "wte,wpe,out_proj"}),
     "lora with a trained head": ("lora", {"rank": 3, "train_head": True, "also_train": "ln_f,wpe"}),
