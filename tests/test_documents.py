@@ -53,6 +53,7 @@ def test_docstrings_that_rank_by_parameters_are_right(counts):
     in_every_block = set(peft.METHODS) - {"head", "prompt", "p-tuning", "selective"}
     below_ia3 = {method for method in in_every_block if counts[method] < counts["ia3"]}
     assert below_ia3 == {"layernorm"} and "only ``layernorm`` has fewer, 39,938" in one_line(peft.ia3)
+    assert {method for method, n in counts.items() if n > counts["mam"]} == {"full"}
     assert counts["layernorm"] == 39_938 and counts["head"] == 1_538
 
 
