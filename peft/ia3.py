@@ -10,9 +10,9 @@ multiplied by a learned vector. Nothing is added to the network; its own feature
              └── v_proj ── · l_v┘                      all three start at one: the untrained model is unchanged
 
 Trained parameters: 6 C per block (C for keys, C for values, 4 C for the hidden layer), and the head. GPT-2 124M, two
-classes: 56,834. The trade-off: few parameters (of the methods that reach into every block only
-``layernorm`` has fewer, 39,938), and they merge, because a scaled output is a matrix with scaled rows and a scaled
-input one with scaled columns. But scaling cannot make a feature that the model does not have.
+classes: 56,834. The trade-off: few parameters (only head, prompt and layernorm have fewer), and they merge, because a
+scaled output is a matrix with scaled rows and a scaled input one with scaled columns. But scaling cannot make
+a feature that the model does not have.
 
 Hugging Face's peft targets GPT-2's fused c_attn and so scales the queries too: ``queries=True`` does the same.
 """

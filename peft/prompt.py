@@ -29,8 +29,8 @@ Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, pl
 (n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,
 P = 20, h = 256, n = 2, two classes, with the head: 16,898 / 476,930 / 4,351,746.
 
-The trade-off: few parameters (only ``head`` has fewer, 1,538), and one batch can mix tasks (``PromptPerTask``). But
-every message is P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
+The trade-off: few parameters (only head has fewer), and one batch can mix tasks (``PromptPerTask``). But every message
+is P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
 """
 
 import itertools
