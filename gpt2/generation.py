@@ -20,6 +20,7 @@ from gpt2.errors import InputError
 from gpt2.layout import Layout
 from gpt2.model import GPT2
 
+SMALLEST = torch.finfo(torch.float32).tiny  # a temperature below it counts as 0
 ENDED = -1  # what ``stream`` yields for a row that has ended, where rows have different lengths
 
 
@@ -60,6 +61,7 @@ def stream(
     seed: int | None = None,
     use_cache: bool = True,
     lengths: Tensor | Sequence[int] | None = None,
+    vocabulary: int | None = None,
 ) -> Iterator[Tensor]:
     """Yield the next token of every row, (B, 1), until ``max_new_tokens``, the stop token, or the end of the context.
 
@@ -73,6 +75,8 @@ def stream(
     lengths      (B,) tokens of each prompt; what follows them in ``tokens`` is padding, whichever token it is. Each row
                  goes on behind its own prompt, as if it were alone. A row that has produced the stop token, or is at
                  the end of its context, yields ENDED (-1) from then on
+    vocabulary   write only tokens below this one. A model's vocabulary may be larger than its tokenizer's (50,304
+                 instead of 50,257, say, because such a matrix is faster), and nobody can decode the tokens beyond
 
     Raises InputError for a classifier, for an empty or too long prompt, and for options out of range.
     """
@@ -101,7 +105,7 @@ def stream(
                 h = model.hidden_states(new, layout=Layout(cache=cache))[:, -1]
             if step == 0 and cache and shortest < longest:
                 cache.padding = padding
-            new = draw(model.lm_head(h), temperature, top_k, top_p, generator)  # (B, 1)
+            new = draw(model.lm_head(h)[:, :vocabulary], temperature, top_k, top_p, generator)  # (B, 1)
             new = new.masked_fill(done[:, None], after)
             done |= ends == context
             if stop_token is not None:
@@ -123,19 +127,30 @@ def draw(
     logits: Tensor, temperature: float, top_k: int | None, top_p: float | None, generator: torch.Generator | None
 ) -> Tensor:
     """Choose one token per row: logits (B, V) -> (B, 1)."""
-    if temperature == 0:
+    if temperature < SMALLEST:
         return logits.argmax(dim=-1, keepdim=True)
-    logits = logits / temperature
+    kept = keep_likely(logits, temperature, top_k, top_p)
+    return torch.multinomial(kept.softmax(dim=-1), num_samples=1, generator=generator)
+
+
+def keep_likely(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """Logits (B, V) in float32, divided by the temperature; -inf for every token that may not be drawn.
+
+    Whatever the model's dtype: sums of 50,000 probabilities in bfloat16 would be wrong by several percent.
+    """
+    logits = logits.float()
+    logits = (logits - logits.max(dim=-1, keepdim=True).values) / temperature  # the best is 0: nothing overflows
     if top_k is not None and top_k < logits.size(-1):
         kth_best = torch.topk(logits, top_k).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < kth_best, float("-inf"))
     if top_p is not None and top_p < 1:
         ordered, order = logits.sort(descending=True)
         p = ordered.softmax(dim=-1)
-        before = p.cumsum(dim=-1) - p  # probability of all likelier tokens: 0 for the best, which always stays
-        ordered = ordered.masked_fill(before >= top_p, float("-inf"))
+        drop = p.cumsum(dim=-1) - p >= top_p  # the probability of all likelier tokens suffices already
+        drop[:, 0] = False  # the best always stays, however small top_p is
+        ordered = ordered.masked_fill(drop, float("-inf"))
         logits = torch.full_like(logits, float("-inf")).scatter(1, order, ordered)
-    return torch.multinomial(logits.softmax(dim=-1), num_samples=1, generator=generator)
+    return logits
 
 
 def check_options(
@@ -163,6 +178,11 @@ def check_options(
             raise InputError(f"lengths says that {name} has {n} tokens, but tokens has only {T} columns")
         if n > room:
             raise InputError(f"{name} has {n} tokens, more than the context of {room}; shorten it")
+    if (largest := int(tokens.max())) >= model.config.vocab_size:
+        raise InputError(
+            f"the prompt holds token {largest}, but the model knows only {model.config.vocab_size} tokens; "
+            "it was made for another tokenizer"
+        )
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
     if not 0 <= temperature < float("inf"):

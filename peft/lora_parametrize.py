@@ -74,7 +74,7 @@ def minlora(
         scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
         target: linear layers to change: all, or names such as q_proj,v_proj
         layers: only in these blocks, such as 0-3,11
-        init: start of A: kaiming, or normal as in the walk-through
+        init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by LoRA
     """
 

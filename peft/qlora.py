@@ -57,7 +57,7 @@ def qlora(
         target: linear layers to give LoRA to: all, or names such as q_proj,v_proj
         layers: LoRA only in these blocks, such as 0-3,11
         dropout: dropout before A while training
-        init: start of A: kaiming, or normal as in the walk-through
+        init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by LoRA
         bits: 4 (NormalFloat) or 8 (int8) for the base's weights
         double_quant: quantise the blocks' constants too (4 bits only)

@@ -32,7 +32,7 @@ from gpt2.model import GPT2
 
 
 def full(model: nn.Module) -> None:
-    """Train every parameter: the yardstick, and the most expensive."""
+    """Train every parameter: the baseline, and the method that needs the most memory."""
     model.requires_grad_(True)
 
 

@@ -31,7 +31,9 @@ model's) and s = 4. Here they are as narrow as the other adapters, so that a com
 Trained parameters, L blocks: the prefix's P C + h C + h + 2 L C (h + 1) and the adapters' L (2 C m + C + m). GPT-2
 124M, P = 30, h = 512, m = 32, two classes, with the head: 10,473,346.
 
-The trade: the paper's best accuracy per parameter; at inference it pays for both parts, and neither can be merged.
+The trade-off: comparable to full fine-tuning in the paper; of the methods here only ``full`` trains more, for the
+network that makes the prefix, which inference does not need. At inference it pays for both parts, and neither can be
+merged.
 """
 
 from gpt2.model import GPT2

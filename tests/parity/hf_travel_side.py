@@ -13,12 +13,11 @@ and "lengths" (B,)): (B, classes), or of a language model (T, V) of the first me
 because with a soft prompt the library cannot see where padding starts.
 """
 
-import json
-import sys
 import warnings
 
 import torch
 import transformers
+from job_runner import run_jobs
 from safetensors.torch import load_file, save_file
 
 import peft  # the library's: this script runs where ours is not on the path
@@ -72,9 +71,9 @@ def exported(job: dict) -> torch.Tensor:
 def run(job: dict) -> None:
     if job["job"] == "load":
         model = peft.PeftModel.from_pretrained(base_model(job), job["adapter"])
-        logits = logits_of(model, job)
-        if "again" in job:
+        if "again" in job:  # first: a library may load and save what it then cannot compute
             model.save_pretrained(job["again"])
+        logits = logits_of(model, job)
     else:
         logits = {"create": create, "combine": combine, "exported": exported}[job["job"]](job)
     save_file({"logits": logits.contiguous()}, f"{job['name']}.safetensors")
@@ -84,10 +83,4 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    with open(sys.argv[1], encoding="utf-8") as file:
-        jobs = json.load(file)
-    for job in jobs:
-        try:
-            run(job)
-        except Exception as error:
-            raise SystemExit(f"{job}: {error}") from error
+    run_jobs(run)

@@ -1,5 +1,6 @@
 """Prompts and prefixes against Hugging Face's peft: the same trained numbers in, the same logits out."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -82,25 +83,33 @@ CASES = [  # our method and options, the library's class and configuration, how 
 ]
 
 
-def test_same_logits(checkpoint, tokens, hf_peft, agree):
-    jobs, ours = [], {}
-    for i, (method, options, config_class, config, tensors) in enumerate(CASES):
-        model = peft.apply(load_gpt2(checkpoint), method, virtual_tokens=P, **options).eval()
-        randomise(model)
-        name = f"{i}-{method}"
-        with torch.no_grad():
-            ours[name] = model(tokens)
-        jobs.append(
-            {
-                "name": name,
-                "config_class": config_class,
-                "config": {"num_virtual_tokens": P, **config},
-                "tensors": tensors(model),
-            }
-        )
-    theirs = hf_peft(jobs)
-    for (method, options, *_), (name, logits) in zip(CASES, ours.items(), strict=True):
-        agree(f"{method} {options or ''}".strip(), "peft", logits, theirs[name]["logits"])
+NAMES = [f"{i}-{method}" for i, (method, *_) in enumerate(CASES)]
+
+
+@pytest.fixture(scope="module")
+def ours(checkpoint):
+    models = {}
+    for name, (method, options, *_) in zip(NAMES, CASES, strict=True):
+        models[name] = peft.apply(load_gpt2(checkpoint), method, virtual_tokens=P, **options).eval()
+        randomise(models[name])
+    return models
+
+
+@pytest.fixture(scope="module")
+def theirs(ours, hf_peft):
+    jobs = []
+    for name, (_, _, config_class, config, tensors) in zip(NAMES, CASES, strict=True):
+        config = {"num_virtual_tokens": P, **config}
+        jobs.append({"name": name, "config_class": config_class, "config": config, "tensors": tensors(ours[name])})
+    return hf_peft(jobs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_logits(name, ours, theirs, tokens, agree):
+    method, options, *_ = CASES[NAMES.index(name)]
+    with torch.no_grad():
+        logits = ours[name](tokens)
+    agree(f"{method} {options or ''}".strip(), "peft", logits, theirs[name]["logits"])
 
 
 def test_prefix_of_their_shape_is_a_prefix_of_ours(base):

@@ -43,6 +43,38 @@ def command(monkeypatch, capsys) -> Callable:
     return call
 
 
+STOP = """
+import os, signal, time
+
+replace = os.replace
+
+def replace_and_stop(source, target):
+    replace(source, target)
+    if os.path.basename(target) == "state.safetensors":
+        os.kill({process}, signal.{signal})
+        time.sleep(600)  # until the signal has done its work
+
+os.replace = replace_and_stop
+"""
+
+
+@pytest.fixture
+def stop_at_first_state(tmp_path) -> Callable[[str, str], dict[str, str]]:
+    """stop_at_first_state("os.getpid()", "SIGKILL") -> environment for a command and those that it starts.
+
+    The signal comes from within, right after the first state of a run is written: however slow or fast the machine
+    is, the run is then in the middle.
+    """
+
+    def environment(process: str, signal: str) -> dict[str, str]:
+        folder = tmp_path / "stop"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(STOP.format(process=process, signal=signal), encoding="utf-8")
+        return {"PYTHONPATH": str(folder)}
+
+    return environment
+
+
 @pytest.fixture
 def table(tmp_path) -> Path:
     """A little table of one's own: three topics, 20 messages each, columns message and topic."""

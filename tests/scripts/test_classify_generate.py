@@ -6,6 +6,10 @@ import re
 import sys
 
 import pytest
+import torch
+
+from gpt2 import GPT2, GPT2Config
+from gpt2.weights import save_gpt2
 
 QUESTION = "Is the following text 'spam'? Answer with 'yes' or 'no':"
 
@@ -129,3 +133,16 @@ def test_bad_generation_input(arguments, said, command):
     result = command("generate", *arguments)
     assert result.status == 2 and said in result.err and result.err.splitlines()[-1].startswith("error: ")
     assert not result.out, "nothing is written before all is checked"
+
+
+@pytest.mark.parametrize("options", [[], ["--temperature", "1e-40"], ["--temperature", 1, "--top-p", "1e-300"]])
+def test_a_vocabulary_beyond_the_tokenizers_is_written_without_it(options, command, tmp_path):
+    """A matrix of 50,304 columns is faster than one of 50,257; the tokens beyond are nobody's."""
+    torch.manual_seed(0)
+    model = GPT2(GPT2Config(vocab_size=50304, n_positions=32, n_embd=8, n_layer=1, n_head=2))
+    with torch.no_grad():
+        model.wte.weight[50257:] *= 100
+    save_gpt2(model, tmp_path / "padded")
+    result = command("generate", "I", "You", "--model", tmp_path / "padded", "--max-new-tokens", 8, *options)
+    assert result.status == 0, result.err
+    assert command("generate", "I", "--model", tmp_path / "padded", "--max-new-tokens", 8, *options).status == 0

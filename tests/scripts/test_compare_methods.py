@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -104,19 +102,15 @@ def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_an_interrupted_comparison_goes_on(two_classes, tmp_path):
+def test_an_interrupted_comparison_goes_on(two_classes, stop_at_first_state, tmp_path):
     out = tmp_path / "results"
-    arguments = ["--methods", "head", "--seeds", "1", "--data", two_classes, "--epochs", "12", "--out", out]
+    arguments = ["--methods", "head", "--seeds", "1", "--data", two_classes, "--epochs", "3", "--out", out]
     started = [sys.executable, ROOT / "scripts/compare_methods.py", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    state, deadline = out / "runs" / "head-123" / "state.safetensors", time.monotonic() + 120
-    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors.endswith("interrupted\n"), errors
-    assert state.is_file() and not (out / "results.csv").exists()
+    stopping = environment | stop_at_first_state("os.getppid()", "SIGTERM")
+    stopped = subprocess.run(started, capture_output=True, text=True, env=stopping)
+    assert stopped.returncode == 130 and stopped.stderr.endswith("interrupted\n"), stopped.stderr
+    assert (out / "runs" / "head-123" / "state.safetensors").is_file() and not (out / "results.csv").exists()
 
     done = subprocess.run(started, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def finetune_spam(launcher: list[str], *arguments: object) -> str:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, str(ROOT / "scripts" / "finetune_spam.py"), *map(str, arguments)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
