@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
-from gpt2.runs import read_json
+from gpt2.training.runs import read_json
 
 CACHE = Path(__file__).parent / "cache"
 SEPARATOR = "<|endoftext|>"

@@ -21,10 +21,10 @@ import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gpt2.checkpoints.hub import assets_folder
+from gpt2.checkpoints.network import why_unreachable
 from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file
-from gpt2.hub import assets_folder
-from gpt2.network import why_unreachable
 
 CACHE = Path(__file__).parent / "cache"
 

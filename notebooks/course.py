@@ -130,9 +130,9 @@ def begin(model: str = "practice") -> None:
     import numpy
     import torch
 
+    from gpt2.checkpoints.hub import find_checkpoint
     from gpt2.devices import fit_threads
     from gpt2.errors import InputError, RunError
-    from gpt2.hub import find_checkpoint
 
     random.seed(123)
     numpy.random.seed(123)

@@ -7,8 +7,8 @@ peft.export(model, folder)                   # a plain transformers model
 peft.Adapters(model)                         # many adapters, one base
 """
 
-from peft.checkpoints import load, save
-from peft.export import export
+from peft.files.adapter import load, save
+from peft.files.export import export
 from peft.merging import merge, merged, unmerge
 from peft.registry import METHODS, Method, apply, trainable_parameters
 from peft.switching import Adapters

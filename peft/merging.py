@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from gpt2.checkpoints.fingerprints import uncompiled
 from gpt2.errors import InputError
-from gpt2.fingerprints import uncompiled
 from peft.state import PeftState, state_of
 from peft.wrappers import trained_dtype
 

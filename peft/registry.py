@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
+from gpt2.checkpoints.fingerprints import fingerprints, plain_name, uncompiled
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
-from gpt2.fingerprints import fingerprints, plain_name, uncompiled
 from gpt2.model import GPT2
-from peft import adapters, dora, dylora, ia3, lora_parametrize, prefix, prompt, qlora, selective, unified
+from peft import adapters, dora, dylora, ia3, minlora, prefix, prompt, qlora, selective, unified
 from peft import lora as lora_family
 from peft.state import PeftState, state_of, unchanged_if_refused
 from peft.targets import freeze, unfreeze
@@ -71,7 +71,7 @@ METHODS = {  # in teaching order
     "rslora": Method(lora_family.lora, lr=3e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
     "dora": Method(dora.dora, lr=3e-3, lora_head=True),
     "dylora": Method(dylora.dylora, lr=3e-3, lora_head=True),
-    "minlora": Method(lora_parametrize.minlora, lr=3e-3, lora_head=True),
+    "minlora": Method(minlora.minlora, lr=3e-3, lora_head=True),
     "qlora": Method(qlora.qlora, lr=3e-3, lora_head=True),
     "adapter": Method(adapters.adapter, lr=3e-3),
     "adapter-pfeiffer": Method(adapters.adapter_pfeiffer, lr=3e-3),

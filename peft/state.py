@@ -13,7 +13,7 @@ class PeftState:
 
     method             a name of METHODS; None where layers were wrapped by hand
     options            the method's options, defaults included; None for an adapter that Hugging Face's peft has written
-    base_fingerprints  which model the method stands on: gpt2.fingerprints.fingerprints of it, before anything changed
+    base_fingerprints  the model that the method stands on (gpt2/checkpoints/fingerprints.py), before anything changed
     merged             while the model is merged: name -> the module whose place a plain layer has taken
     """
 

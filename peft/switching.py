@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2, MLP
-from peft.checkpoints import load
+from peft.files.adapter import load
 from peft.lora import LinearWithLoRA
 from peft.merging import finished
 from peft.prefix import PrefixPerTask

@@ -30,8 +30,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import _cli
-
+from common import cli
 from gpt2.config import SIZES
 from gpt2.errors import InputError
 
@@ -43,7 +42,7 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     if sys.platform == "win32":
         raise InputError("the benchmark reads peak memory as Linux and macOS tell it; run it there (or in WSL)")
-    from _benchmark_report import check_target, render, write
+    from benchmarking.report import check_target, render, write
 
     if args.out:
         check_target(Path(args.out))  # before the hour, not after it
@@ -53,8 +52,8 @@ def main(argv: list[str]) -> None:
         import torch
         from compare_methods import machine
 
+        from gpt2.checkpoints.weights import read_config, weight_files
         from gpt2.devices import fit_threads
-        from gpt2.weights import read_config, weight_files
 
         config = read_config(checkpoint, weight_files(checkpoint))
         fit_threads(config.n_embd)
@@ -79,7 +78,7 @@ def sections(
 ) -> Iterator[tuple[str, dict]]:
     """Measure part after part: (section of the results, what is new in it)."""
     if args.methods:
-        from _benchmark_methods import measure_method, serve
+        from benchmarking.methods import measure_method, serve
 
         served = serve(args.data, args.assets, config, folder)
         results["data"] = served.about
@@ -87,21 +86,21 @@ def sections(
             measured = measure_method(method, served, checkpoint, config, args.steps, args.rounds, folder)
             yield "methods", {method: measured}
             if args.profile:
-                from _benchmark_profile import measure_profile
+                from benchmarking.profile import measure_profile
 
                 yield "profiles", {method: measure_profile(method, served, checkpoint, config)}
     if args.scaling:
-        from _benchmark_scaling import measure_scaling
+        from benchmarking.scaling import measure_scaling
 
         yield "scaling", measure_scaling(args.scaling, folder)
     if args.generation:
-        from _benchmark_generation import measure_generation
+        from benchmarking.generation import measure_generation
 
         yield "generation", measure_generation(checkpoint)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "--methods",
         nargs="*",
@@ -127,10 +126,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--assets", metavar="FOLDER", help="local folder to look in before any download, as for finetune_spam.py"
     )
     parser.add_argument(
-        "--steps", type=_cli.positive_int, metavar="N", help="of an epoch, for ours and the library (default: all)"
+        "--steps", type=cli.positive_int, metavar="N", help="of an epoch, for ours and the library (default: all)"
     )
     parser.add_argument(
-        "--rounds", type=_cli.positive_int, default=4, metavar="N", help="turns of each arm (default: %(default)s)"
+        "--rounds", type=cli.positive_int, default=4, metavar="N", help="turns of each arm (default: %(default)s)"
     )
     parser.add_argument(
         "--scaling",
@@ -156,7 +155,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def table_sizes(text: str) -> list[int]:
     """``1000,10000``: two numbers of messages or more, each larger than the one before."""
-    sizes = [_cli.positive_int(number.strip()) for number in text.split(",")]
+    sizes = [cli.positive_int(number.strip()) for number in text.split(",")]
     if len(sizes) < 2 or sizes != sorted(set(sizes)) or sizes[0] < 20:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a rising list of at least two numbers from 20, such as 50,500"
@@ -173,13 +172,13 @@ def model_folder(model: str, assets: str | None, folder: Path) -> Path:
         import torch
 
         from gpt2 import GPT2
-        from gpt2.weights import save_gpt2
+        from gpt2.checkpoints.weights import save_gpt2
 
         print(f"Making random weights of the size of {size}.", flush=True)
         torch.manual_seed(123)
         save_gpt2(GPT2(SIZES[size]), folder / "model")
         return folder / "model"
-    from gpt2.hub import find_checkpoint
+    from gpt2.checkpoints.hub import find_checkpoint
 
     path = find_checkpoint(model, assets).path
     if not (path / "config.json").is_file():
@@ -190,4 +189,4 @@ def model_folder(model: str, assets: str | None, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

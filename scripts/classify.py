@@ -12,12 +12,12 @@ written \\t or \\n, and a backslash is doubled.
 import sys
 from pathlib import Path
 
-import _cli
-from _text import one_line, read_lines
+from common import cli
+from common.text import one_line, read_lines
 
 
 def main(argv: list[str]) -> None:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/2026-01-31-143005-lora")
     parser.add_argument("text", nargs="*", help="messages; without any, --file or standard input is read")
     parser.add_argument("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
@@ -33,10 +33,10 @@ def main(argv: list[str]) -> None:
         parser.error("give messages or --file, not both")
     texts = args.text or read_lines(args.file)
 
-    from data.batching import MessageBatches, encode
     from gpt2.devices import choose_device, fit_threads
-    from gpt2.finetune import evaluate
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.batching import MessageBatches, encode
+    from gpt2.training.finetune import evaluate
 
     device = choose_device(args.device)
     model, config = load_run(Path(args.run), args.assets)
@@ -63,13 +63,13 @@ def main(argv: list[str]) -> None:
 def read_run(run: Path) -> dict:
     """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
     from gpt2.errors import InputError
-    from gpt2.runs import read_json
+    from gpt2.training.runs import read_json
 
     config = read_json(run / "config.json")
     if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
         raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
     if not (run / "adapter").is_dir():
-        out = _cli.quoted("--out", run)
+        out = cli.quoted("--out", run)
         raise InputError(f"{run} has no adapter yet: its run was not finished; repeat its command with {out}")
     return config
 
@@ -77,7 +77,7 @@ def read_run(run: Path) -> dict:
 def load_run(run: Path, assets: str | None, **changes):
     """The fine-tuned model of a run folder, and the run's settings; ``changes`` are options of its method."""
     import peft
-    from gpt2.weights import load_gpt2
+    from gpt2.checkpoints.weights import load_gpt2
 
     config = read_run(run)
     model = peft.load(load_gpt2(config["model"], assets), run / "adapter", **changes)
@@ -85,4 +85,4 @@ def load_run(run: Path, assets: str | None, **changes):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

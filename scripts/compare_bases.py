@@ -15,8 +15,7 @@ import csv
 import shlex
 from pathlib import Path
 
-import _cli
-
+from common import cli
 from gpt2.errors import InputError
 from gpt2.files import whole_file
 
@@ -24,7 +23,7 @@ SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
 
 def main(argv: list[str]) -> None:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("bases", nargs="+", metavar="NAME=FOLDER", type=base, help="results folders, the baseline last")
     parser.add_argument("--out", default="results/bases", metavar="FOLDER", help="default: %(default)s")
     args = parser.parse_args(argv)
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> None:
     if len(bases) < 2 or len(bases) < len(args.bases):
         parser.error("name two or more results folders, each by its own name, as in random=results/random")
 
-    from _comparison_plots import dots
+    from comparison.plots import dots
 
     accuracies, correct, settings = read(bases)
     out = Path(args.out)
@@ -60,12 +59,13 @@ def read(bases: dict[str, Path]):
     """A row for each run (base, method, seed, accuracy), who was right about which message (columns ``base method``),
     and the settings that all share. Raises InputError when the folders are not of the same data and protocol."""
     import pandas as pd
-    from _comparison_results import answers_of, correctness
+
+    from comparison.results import answers_of, correctness
 
     rows, answers, first = [], [], None
     for name, folder in bases.items():
         if not (folder / "results.csv").is_file():
-            again = _cli.command_line("compare_methods.py", "--out", folder)
+            again = cli.command_line("compare_methods.py", "--out", folder)
             raise InputError(f"{folder} holds no results.csv; make one with {again}")
         runs = pd.read_csv(folder / "results.csv")
         runs = runs[runs.rank_swept.isna()]
@@ -84,10 +84,9 @@ def read(bases: dict[str, Path]):
 
 def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
-    from _markdown import DASH, code_block, plain, plus_minus, points, table
-    from _significance import LEVEL, holm, mcnemar
-
     import peft
+    from common.markdown import DASH, code_block, plain, plus_minus, points, table
+    from comparison.significance import LEVEL, holm, mcnemar
 
     cells = {(row.method, row.base): row for row in summary.itertuples()}
     pairs = {}
@@ -131,4 +130,4 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -17,18 +17,16 @@ import argparse
 import shlex
 from pathlib import Path
 
-import _cli
-
+from common import cli
 from gpt2.errors import RunError
 
 
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    checkpoint = _cli.choose_model(args)
+    checkpoint = cli.choose_model(args)
 
-    from _comparison_runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
-
-    from gpt2.runs import locked
+    from comparison.runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
+    from gpt2.training.runs import locked
 
     out = Path(args.out)
     failures: dict[str, str] = {}
@@ -42,8 +40,8 @@ def main(argv: list[str]) -> None:
             open_comparison(out, settings, "python scripts/compare_methods.py " + shlex.join(argv), machine())
             failures = carry_out(out, runs, settings, args.assets, args.jobs)
     if finished_runs(out) or args.report_only:
-        from _comparison_report import write_report
-        from _comparison_results import collect
+        from comparison.report import write_report
+        from comparison.results import collect
 
         file = write_report(out, collect(out, args.assets, args.general_text), args.check_memory)
         print(f"Report in {file}; a row for each run in {out / 'results.csv'}", flush=True)
@@ -52,14 +50,14 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "--methods", type=methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
     )
     parser.add_argument(
-        "--seeds", type=_cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
+        "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
     )
-    _cli.add_model_arguments(parser, default="practice")
+    cli.add_model_arguments(parser, default="practice")
     parser.add_argument(
         "--data",
         default="auto",
@@ -74,11 +72,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         choices=("strict", "published"),
         help="split of the SMS data: repeats removed, natural ratio; or that of Raschka's book (default: %(default)s)",
     )
-    parser.add_argument("--epochs", type=_cli.positive_int, default=5, help="of each run (default: %(default)s)")
+    parser.add_argument("--epochs", type=cli.positive_int, default=5, help="of each run (default: %(default)s)")
     parser.add_argument("--out", default="runs/comparison", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--jobs",
-        type=_cli.positive_int,
+        type=cli.positive_int,
         default=1,
         metavar="N",
         help="runs at a time, each with its share of the CPU's threads (default: %(default)s)",
@@ -151,4 +149,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

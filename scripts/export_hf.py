@@ -9,11 +9,11 @@ See docs/elsewhere.md for serving it and for GGUF.
 
 from pathlib import Path
 
-import _cli
+from common import cli
 
 
 def main(argv: list[str]) -> None:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/2026-01-31-143005-lora")
     parser.add_argument("out", metavar="OUT", help="folder to write; must be new or empty")
     parser.add_argument("--language-model", action="store_true", help="leave the classification head out")
@@ -41,4 +41,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

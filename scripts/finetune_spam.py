@@ -20,10 +20,10 @@ import time
 import typing
 from pathlib import Path
 
-import _cli
+from common import cli
 
 RECIPES = ("default", "source-notes", "book")
-RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; see gpt2/finetune.py for the sources
+RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; sources: gpt2/training/finetune.py
     ("source-notes", "lora"): {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal"},
     ("book", "lora"): {"rank": 16, "alpha": 16.0, "scaling": "alpha", "init": "kaiming"},  # appendix E, as of 2025
 }
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     args, options = parse(argv)
 
     from gpt2.devices import choose_device
-    from gpt2.distributed import is_main, process_group
+    from gpt2.training.distributed import is_main, process_group
 
     with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
         if not is_main():  # of several processes one speaks
@@ -47,18 +47,18 @@ def main(argv: list[str]) -> None:
 def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, started: float, stack) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     import torch
-    from _sizes import check_size
 
     import peft
+    from common.sizes import check_size
     from data import load_dataset
-    from data.batching import check_vocabulary
+    from gpt2.checkpoints.weights import load_gpt2
     from gpt2.classifier import add_classification_head
     from gpt2.devices import describe, fit_threads
-    from gpt2.distributed import agree, is_main, main_first
-    from gpt2.runs import locked, open_run, versions
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.batching import check_vocabulary
+    from gpt2.training.distributed import agree, is_main, main_first
     from gpt2.training.frozen_features import FrozenFeatureCache
-    from gpt2.weights import load_gpt2
+    from gpt2.training.runs import locked, open_run, versions
 
     with main_first():
         dataset = load_dataset(
@@ -106,7 +106,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
         "pad_to": batches["train"].pad_to,
     }
 
-    from _experiment import Experiment, describe_run, say_what_to_expect
+    from common.experiment import Experiment, describe_run, say_what_to_expect
 
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
@@ -131,8 +131,8 @@ def early_choice(argv: list[str]):
         parse(argv)
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.error = lambda message: parse(argv)
-    _cli.add_model_arguments(early)
-    return _cli.choose_model(early.parse_known_args(argv)[0])
+    cli.add_model_arguments(early)
+    return cli.choose_model(early.parse_known_args(argv)[0])
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -140,9 +140,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     import peft
 
     names = "\n".join(f"  {name:<17}{method.summary}" for name, method in peft.METHODS.items())
-    parser = _cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
+    parser = cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
     parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
-    _cli.add_model_arguments(parser)
+    cli.add_model_arguments(parser)
     parser.add_argument(
         "--data",
         default="auto",
@@ -161,14 +161,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         choices=RECIPES,
         help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
     )
-    parser.add_argument("--epochs", type=_cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
-    parser.add_argument("--batch-size", type=_cli.positive_int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
+    parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument("--lr", type=float, help="learning rate (default: one that suits the method)")
     parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
-    parser.add_argument("--seed", type=_cli.seed, default=123, help="same seed, same result (default: %(default)s)")
+    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
     parser.add_argument(
         "--split-seed",
-        type=_cli.seed,
+        type=cli.seed,
         metavar="SEED",
         help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
     )
@@ -226,7 +226,7 @@ def make_recipe(args: argparse.Namespace, width: int):
     """The training recipe: ours, with a learning rate that suits method and width, or a published one; then what the
     command line says otherwise."""
     import peft
-    from gpt2.finetune import BOOK, SOURCE_NOTES, Recipe
+    from gpt2.training.finetune import BOOK, SOURCE_NOTES, Recipe
 
     published = {"book": BOOK, "source-notes": SOURCE_NOTES}
     recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
@@ -238,8 +238,8 @@ def make_recipe(args: argparse.Namespace, width: int):
 
 def make_batches(dataset, args: argparse.Namespace, model) -> tuple[dict, int, int]:
     """Batches of the three parts, the longest message allowed, and how many messages were cut to it."""
-    from data.batching import MessageBatches, encode
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.batching import MessageBatches, encode
 
     published = args.recipe != "default"
     room = model.config.n_positions - model.virtual_positions()
@@ -263,4 +263,4 @@ def new_folder(method: str) -> Path:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

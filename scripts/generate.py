@@ -16,43 +16,43 @@ import codecs
 import sys
 from collections.abc import Iterator
 
-import _cli
-from _text import read_lines
+from common import cli
+from common.text import read_lines
 
 SEPARATOR = "-" * 40  # a line between two texts
 ZERO_SHOT = "Is the following text 'spam'? Answer with 'yes' or 'no': '{}'"  # Raschka's question, 2024
 
 
 def main(argv: list[str]) -> None:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("prompt", nargs="*", help="texts to continue; - reads one text from standard input")
     parser.add_argument("--prompts", metavar="FILE", help="text file (UTF-8) with one prompt a line")
     parser.add_argument(
-        "--batch-size", type=_cli.positive_int, default=32, metavar="N", help="prompts at once (default: %(default)s)"
+        "--batch-size", type=cli.positive_int, default=32, metavar="N", help="prompts at once (default: %(default)s)"
     )
-    _cli.add_model_arguments(parser)
+    cli.add_model_arguments(parser)
     parser.add_argument("--zero-shot", action="store_true", help="ask: " + ZERO_SHOT.format("PROMPT"))
-    parser.add_argument("--max-new-tokens", type=_cli.positive_int, default=50, metavar="N")
+    parser.add_argument("--max-new-tokens", type=cli.positive_int, default=50, metavar="N")
     parser.add_argument(
         "--temperature", type=float, default=0.0, help="0 takes the likeliest token each time (default)"
     )
-    parser.add_argument("--top-k", type=_cli.positive_int, metavar="K", help="draw among the K likeliest tokens")
+    parser.add_argument("--top-k", type=cli.positive_int, metavar="K", help="draw among the K likeliest tokens")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw among the likeliest with total probability P")
-    parser.add_argument("--seed", type=_cli.seed, help="same seed and prompts, same texts")
+    parser.add_argument("--seed", type=cli.seed, help="same seed and prompts, same texts")
     parser.add_argument("--no-cache", action="store_true", help="recompute the whole text for every token (slow, same)")
     args = parser.parse_intermixed_args(argv)  # texts may stand behind options
     if bool(args.prompt) == bool(args.prompts):
         parser.error("give a prompt or several, or else --prompts FILE")
     prompts = read_lines(args.prompts) if args.prompts else [sys.stdin.read() if p == "-" else p for p in args.prompt]
     prompts = [ZERO_SHOT.format(prompt) for prompt in prompts] if args.zero_shot else prompts
-    checkpoint = _cli.choose_model(args)
+    checkpoint = cli.choose_model(args)
 
     import torch
 
+    from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import choose_device, fit_threads
     from gpt2.generation import Timings, check_options, generate, stream
     from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
-    from gpt2.weights import load_gpt2
 
     device, tokenizer = choose_device(args.device), get_tokenizer()
     model = load_gpt2(checkpoint.source, args.assets).to(device)
@@ -97,4 +97,4 @@ def print_as_written(prompt: str, new: Iterator, tokenizer) -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

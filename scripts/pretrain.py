@@ -20,14 +20,14 @@ import dataclasses
 import datetime
 from pathlib import Path
 
-import _cli
+from common import cli
 
 
 def main(argv: list[str]) -> None:
     args = parse(argv)
 
     from gpt2.devices import choose_device, keep_freed_memory
-    from gpt2.distributed import process_group
+    from gpt2.training.distributed import process_group
 
     keep_freed_memory()
     with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> None:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = _cli.Parser(description=__doc__)
-    positive, default = _cli.positive_int, "(default: %(default)s)"
+    parser = cli.Parser(description=__doc__)
+    positive, default = cli.positive_int, "(default: %(default)s)"
 
     text = parser.add_argument_group("text")
     add = text.add_argument
@@ -73,7 +73,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=0,
         metavar="K",
         help="train with a softmax over K sampled words, which makes a small model on a CPU several times faster; "
-        "see gpt2/sampled_softmax.py (default: %(default)s, the full softmax)",
+        "see gpt2/training/sampled_softmax.py (default: %(default)s, the full softmax)",
     )
     add(
         "--full-share",
@@ -82,7 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="SHARE",
         help=f"of the steps, the last ones, that use the full softmax after --sampled {default}",
     )
-    add("--seed", type=_cli.seed, default=123, help=f"same seed, same model, on the same kind of machine {default}")
+    add("--seed", type=cli.seed, default=123, help=f"same seed, same model, on the same kind of machine {default}")
 
     machine = parser.add_argument_group("running")
     add = machine.add_argument
@@ -105,12 +105,12 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
     import torch
 
     from data.corpus import CACHE, load_corpus
-    from gpt2.distributed import agree, is_main, main_first
-    from gpt2.fingerprints import fingerprint
-    from gpt2.pretraining import Progress, make_optimizer, pretrain
-    from gpt2.runs import STATE_FILE, load_state, locked, open_run, versions
+    from gpt2.checkpoints.fingerprints import fingerprint
     from gpt2.tokenizer import get_tokenizer
-    from gpt2.windows import Windows
+    from gpt2.training.distributed import agree, is_main, main_first
+    from gpt2.training.pretraining import Progress, make_optimizer, pretrain
+    from gpt2.training.runs import STATE_FILE, load_state, locked, open_run, versions
+    from gpt2.training.windows import Windows
 
     recipe, texts = make_recipe(args, device), find_texts(args)
     torch.manual_seed(args.seed)  # the random start
@@ -131,7 +131,7 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
     if resuming:
         progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
 
-    from _pretraining_run import PretrainingRun
+    from common.pretraining_run import PretrainingRun
 
     run = PretrainingRun(model, optimizer, recipe, corpus, folder, args.prompt) if is_main() else None
     if run:
@@ -163,7 +163,7 @@ def make_recipe(args: argparse.Namespace, device):
     """Recipe's fields are named as the options are."""
     import torch
 
-    from gpt2.pretraining import Recipe
+    from gpt2.training.pretraining import Recipe
 
     names = {field.name for field in dataclasses.fields(Recipe)}
     settings = {name: value for name, value in vars(args).items() if name in names}
@@ -174,8 +174,8 @@ def make_recipe(args: argparse.Namespace, device):
 
 
 def find_texts(args: argparse.Namespace) -> list[Path]:
+    from gpt2.checkpoints.hub import assets_folder
     from gpt2.errors import InputError
-    from gpt2.hub import assets_folder
 
     if args.texts:
         return [Path(text).expanduser() for text in args.texts]
@@ -188,9 +188,9 @@ def find_texts(args: argparse.Namespace) -> list[Path]:
 def make_model(args: argparse.Namespace):
     """The weights of --from, or a random model of the shape asked for."""
     from gpt2 import GPT2
+    from gpt2.checkpoints.weights import load_gpt2
     from gpt2.config import SIZES
     from gpt2.errors import InputError
-    from gpt2.weights import load_gpt2
 
     shape = {"n_layer": args.layers, "n_embd": args.width, "n_head": args.heads, "n_positions": args.context}
     shape = {name: value for name, value in shape.items() if value is not None}
@@ -207,4 +207,4 @@ def make_model(args: argparse.Namespace):
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

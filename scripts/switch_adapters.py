@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import _cli
-from _text import one_line
+from common import cli
+from common.text import one_line
 
 
 def main(argv: list[str]) -> None:
-    parser = _cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run")
     parser.add_argument("--text", action="append", required=True, help="message to answer; can be given several times")
     parser.add_argument("--together", action="store_true", help="one batch, an adapter per row")
@@ -27,11 +27,11 @@ def main(argv: list[str]) -> None:
     from classify import read_run
 
     import peft
-    from data.batching import encode, make_batch
+    from gpt2.checkpoints.weights import load_gpt2
     from gpt2.classifier import classify
     from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
-    from gpt2.weights import load_gpt2
+    from gpt2.training.batching import encode, make_batch
 
     settings = {run: read_run(Path(run)) for run in args.runs}
     models = {config["model"] for config in settings.values()}
@@ -84,4 +84,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    cli.run(main)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from data.batching import PADDING, MessageBatches, cut, encode, make_batch
 from gpt2.errors import InputError
+from gpt2.training.batching import PADDING, MessageBatches, cut, encode, make_batch
 
 MESSAGES = [[i] * (i + 1) for i in range(10)]  # message i holds the token i, i + 1 times
 LABELS = [i % 2 for i in range(10)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data import mnist
-from gpt2.hub import assets_folder
+from gpt2.checkpoints.hub import assets_folder
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -61,8 +61,8 @@ def test_published_counts(collection):
 
 
 def test_published_token_lengths(collection):
-    from data.batching import encode
     from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.batching import encode
 
     train, _, test = sms_spam.published_split(collection)
     tokens, _ = encode(train["text"], get_tokenizer(), 1024)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt2.devices import peak_memory_mb
-from gpt2.pretraining import Recipe, evaluate
+from gpt2.training.pretraining import Recipe, evaluate
 
 CPU = torch.device("cpu")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

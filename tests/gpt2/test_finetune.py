@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from data.batching import MessageBatches
 from gpt2 import GPT2, GPT2Config, InputError, RunError
 from gpt2.classifier import add_classification_head, classify
-from gpt2.finetune import BOOK, SOURCE_NOTES, Progress, Recipe, evaluate, finetune, lr_factor, make_optimizer
-from gpt2.runs import load_state, save_state
+from gpt2.training.batching import MessageBatches
+from gpt2.training.finetune import BOOK, SOURCE_NOTES, Progress, Recipe, evaluate, finetune, lr_factor, make_optimizer
+from gpt2.training.runs import load_state, save_state
 
 CPU = torch.device("cpu")
 

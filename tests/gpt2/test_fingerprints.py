@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpt2.fingerprints import fingerprints, plain_name, same_base, uncompiled
+from gpt2.checkpoints.fingerprints import fingerprints, plain_name, same_base, uncompiled
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])

@@ -15,7 +15,7 @@ import pytest
 
 from gpt2 import InputError, load_gpt2, save_gpt2
 from gpt2 import hub as our_hub
-from gpt2.hub import PRACTICE_FOLDER, Checkpoint, find_checkpoint, unreachable
+from gpt2.checkpoints.hub import PRACTICE_FOLDER, Checkpoint, find_checkpoint, unreachable
 
 REPOSITORY = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -243,9 +243,9 @@ import json, sys, time
 time.sleep = lambda seconds: None  # the library waits between its attempts
 import huggingface_hub.constants
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1_000  # it goes on from the last whole chunk
-import gpt2.hub
-gpt2.hub.PROBE_SECONDS = 60  # the server here always answers, on a busy machine just later
-from gpt2.hub import find_checkpoint
+import gpt2.checkpoints.hub
+gpt2.checkpoints.hub.PROBE_SECONDS = 60  # the server here always answers, on a busy machine just later
+from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.errors import InputError, RunError
 try:
     print(json.dumps(str(find_checkpoint(sys.argv[1]).path)))

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gpt2.network import why_unreachable
+from gpt2.checkpoints.network import why_unreachable
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from gpt2 import plot_text
-from gpt2.plot_text import drawable, fonts_for, shorten
-from gpt2.plots import plot_confusion
+from gpt2.training.plot_text import drawable, fonts_for, shorten
+from gpt2.training.plots import plot_confusion
 
 
 @pytest.fixture

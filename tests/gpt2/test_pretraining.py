@@ -14,9 +14,9 @@ import torch
 
 from gpt2 import GPT2, GPT2Config
 from gpt2.errors import InputError, RunError
-from gpt2.pretraining import Progress, Recipe, evaluate, make_optimizer, pretrain
-from gpt2.runs import load_state, save_state
-from gpt2.windows import Windows
+from gpt2.training.pretraining import Progress, Recipe, evaluate, make_optimizer, pretrain
+from gpt2.training.runs import load_state, save_state
+from gpt2.training.windows import Windows
 
 ROOT = Path(__file__).parents[2]
 V = 60
@@ -129,8 +129,8 @@ import torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 from test_pretraining import RECIPE, curve, run
-from gpt2.distributed import is_main, process_group
-from gpt2.weights import save_gpt2
+from gpt2.training.distributed import is_main, process_group
+from gpt2.checkpoints.weights import save_gpt2
 with process_group(torch.device("cpu")) as device:
     model, progress = run(RECIPE)
     if is_main():

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt2.sampled_softmax import NegativeSampler, sampled_cross_entropy
+from gpt2.training.sampled_softmax import NegativeSampler, sampled_cross_entropy
 
 V, C, N = 300, 16, 40  # vocabulary, width, tokens
 DRAWS = 100_000  # so many that what is still wrong is wrong by principle

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import gpt2.weights
+import gpt2.checkpoints.weights
 from gpt2 import GPT2, GPT2Config, InputError, load_gpt2, save_gpt2
+from gpt2.checkpoints.fingerprints import fingerprint, read_fingerprints, sha256
+from gpt2.checkpoints.weights import layout
 from gpt2.classifier import add_classification_head
 from gpt2.config import SIZES
-from gpt2.fingerprints import fingerprint, read_fingerprints, sha256
-from gpt2.weights import layout
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -130,7 +130,7 @@ def as_gpt2(monkeypatch, tmp_path, tiny_model):
     tensors = load_file(tmp_path / "assets" / "gpt2" / "model.safetensors")
     known = {name.removeprefix("transformer."): sha256(tensor) for name, tensor in tensors.items()}
     known["lm_head.weight"] = known["wte.weight"]
-    monkeypatch.setattr(gpt2.weights, "read_fingerprints", lambda: known)
+    monkeypatch.setattr(gpt2.checkpoints.weights, "read_fingerprints", lambda: known)
     monkeypatch.setitem(SIZES, "gpt2", tiny_model.config)
     return tmp_path / "assets"
 

@@ -49,7 +49,7 @@ def fresh(path: Path) -> nbformat.NotebookNode | Exception:
     """The notebook after a run in some other folder, or what stopped it. Once in a session."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        from _notebooks import execute
+        from tools.files import execute
     finally:
         sys.path.pop(0)
     with tempfile.TemporaryDirectory() as elsewhere:
@@ -117,7 +117,7 @@ def test_committed_outputs_are_those_of_a_fresh_run(path):
         if bool(cell.outputs) != bool(now[name].outputs) or len(shown) != len(measured):
             wrong.append(f"cell {name} shows\n{text(cell)[:500]}\nbut prints now\n{text(now[name])[:500]}")
         wrong += [f"cell {name}: {a}, now {b}" for a, b in zip(shown, measured, strict=False) if not close(a, b)]
-    assert not wrong, "run scripts/refresh_notebooks.py\n" + "\n".join(wrong)
+    assert not wrong, "run notebooks/tools/refresh.py\n" + "\n".join(wrong)
 
 
 def close(shown: str, measured: str) -> bool:

@@ -118,4 +118,4 @@ def test_the_map_has_every_chapter_with_its_times(scripts):
     text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\((\d\d_\w+\.ipynb)\)", text)) >= {path.name for path in CHAPTERS}
     there = {path.name[:2]: path for path in CHAPTERS}
-    assert scripts.refresh_notebooks.fill_map(text, there) == text, "run scripts/refresh_notebooks.py --map"
+    assert scripts.refresh_notebooks.fill_map(text, there) == text, "run notebooks/tools/refresh.py --map"

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gpt2 import GPT2, GPT2Config, load_gpt2
-from gpt2.weights import save_gpt2
+from gpt2.checkpoints.weights import save_gpt2
 
 SCRIPT = Path(__file__).parent / "hf_peft_side.py"
 TRAVEL_SCRIPT = Path(__file__).parent / "hf_travel_side.py"

@@ -15,8 +15,8 @@ import peft
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify, has_classification_head
 from gpt2.errors import InputError
-from peft.checkpoints import CONFIG_FILE, TENSOR_FILE
-from peft.hugging_face import TYPES
+from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
+from peft.files.hugging_face import TYPES
 
 CLASSES, PAD = 3, 96
 HIDDEN = {"encoder_hidden": 9, "prefix_hidden": 9, "virtual_tokens": 5}
@@ -142,8 +142,8 @@ def ours(checkpoint, tmp_path_factory, answer, answers):
     for method in LANGUAGE_MODELS:
         pack(f"saved {method}, language model", peft.save, method, classes=None)
     for method in EXPORTED:
-        pack(f"exported {method}", peft.export, method)
-    pack("exported lora, language model", peft.export, "lora", classes=None)
+        pack(f"exported {method}", peft.files.export, method)
+    pack("exported lora, language model", peft.files.export, "lora", classes=None)
     for seed in (4, 5):
         pack(f"to add {seed}", peft.save, "lora", classes=None, seed=seed, rank=seed)
     return answers(result, errors)

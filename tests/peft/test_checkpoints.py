@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 import peft
 from gpt2.classifier import classify
 from gpt2.errors import InputError
-from peft import hugging_face
-from peft.checkpoints import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, adapter_tensors, finish
-from peft.fields import Field
+from peft.files import hugging_face
+from peft.files.adapter import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, adapter_tensors, finish
+from peft.files.fields import Field
 
 VARIETY = [
     ("lora", {"rank": 3, "alpha": 2.5, "scaling": "alpha", "target": "q_proj,fc_out", "layers": "1"}),

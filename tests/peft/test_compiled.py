@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import peft
-from gpt2.fingerprints import fingerprint
-from gpt2.weights import save_gpt2
-from peft.checkpoints import CONFIG_FILE, TENSOR_FILE
+from gpt2.checkpoints.fingerprints import fingerprint
+from gpt2.checkpoints.weights import save_gpt2
+from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 
 def compiled(model, what: str):

@@ -5,10 +5,10 @@ import torch
 
 import peft
 from gpt2 import load_gpt2
+from gpt2.checkpoints.weights import save_gpt2
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
-from gpt2.weights import save_gpt2
-from peft.checkpoints import CONFIG_FILE, TENSOR_FILE
+from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 STARTS_ELSEWHERE = {"qlora", "mam", "prompt", "p-tuning", "prefix", "p-tuning-v2"}  # untrained, they change the output
 MERGES = {"lora", "rslora", "dora", "dylora", "minlora", "ia3"}

@@ -7,11 +7,11 @@ import torch
 
 import peft
 from gpt2 import generate, load_gpt2
+from gpt2.checkpoints.weights import save_gpt2
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
-from gpt2.weights import save_gpt2
-from peft.checkpoints import CONFIG_FILE, OWN_TYPE
 from peft.dylora import set_rank
+from peft.files.adapter import CONFIG_FILE, OWN_TYPE
 
 FAMILY = ["lora", "rslora", "dora", "dylora", "minlora", "qlora"]
 UNTIED = [("lora", "wte"), ("rslora", "wte")] + [(method, "lm_head") for method in FAMILY]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import peft
 from gpt2.errors import InputError
-from peft.checkpoints import CONFIG_FILE, TENSOR_FILE
+from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 ROUNDS = 2000
 METHODS = ("lora", "dora", "minlora", "ia3", "layernorm", "p-tuning", "prefix", "adapter", "bitfit", "mam", "qlora")

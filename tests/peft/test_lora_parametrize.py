@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 
 import peft
 from peft.lora import LinearWithLoRA
-from peft.lora_parametrize import LoRAParametrization, add_lora
 from peft.merging import to_plain
+from peft.minlora import LoRAParametrization, add_lora
 
 
 def pair(new_model, randomise, use="classification", **options):

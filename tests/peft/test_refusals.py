@@ -8,7 +8,7 @@ from torch import nn
 
 import peft
 from gpt2.errors import InputError
-from peft.checkpoints import CONFIG_FILE, TENSOR_FILE
+from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 REFUSED = [
     ("mam", {"nonlinearity": "zzz"}),  # after its prefix is in place

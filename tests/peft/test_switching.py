@@ -57,7 +57,7 @@ def test_the_base_is_in_memory_once(base, adapters):
     ours = {p.data_ptr() for p in base.parameters()}
     for model in both.models.values():
         added = sum(p.numel() for p in model.parameters() if p.data_ptr() not in ours)
-        assert added == sum(p.numel() for p in peft.checkpoints.adapter_tensors(model).values())
+        assert added == sum(p.numel() for p in peft.files.adapter.adapter_tensors(model).values())
 
 
 class NoOperation(TorchDispatchMode):

@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from gpt2 import GPT2, GPT2Config
+from gpt2.checkpoints.weights import save_gpt2
 from gpt2.errors import InputError, RunError
-from gpt2.weights import save_gpt2
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import _benchmark_arms as benchmark_arms  # noqa: E402
-import _benchmark_flops as benchmark_flops  # noqa: E402
-import _benchmark_generation as benchmark_generation  # noqa: E402
-import _benchmark_methods as benchmark_methods  # noqa: E402
-import _benchmark_profile as benchmark_profile  # noqa: E402
-import _benchmark_report as benchmark_report  # noqa: E402
-import _benchmark_rounds as benchmark_rounds  # noqa: E402
-import _benchmark_scaling as benchmark_scaling  # noqa: E402
-from _benchmark_rounds import LIBRARY, OURS, PUBLISHED, Worker, bounds, measure, summarise  # noqa: E402
+from benchmarking import arms as benchmark_arms  # noqa: E402
+from benchmarking import flops as benchmark_flops  # noqa: E402
+from benchmarking import generation as benchmark_generation  # noqa: E402
+from benchmarking import methods as benchmark_methods  # noqa: E402
+from benchmarking import profile as benchmark_profile  # noqa: E402
+from benchmarking import report as benchmark_report  # noqa: E402
+from benchmarking import rounds as benchmark_rounds  # noqa: E402
+from benchmarking import scaling as benchmark_scaling  # noqa: E402
+from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, Worker, bounds, measure, summarise  # noqa: E402
 
 TINY = GPT2Config(vocab_size=50257, n_positions=64, n_embd=32, n_layer=2, n_head=2)
 METHODS = ("lora", "selective", "head", "full")
@@ -226,7 +226,11 @@ def test_an_arm_that_cannot_start_says_why_and_all_others_are_ended(fake, tmp_pa
 
     monkeypatch.setattr(benchmark_rounds.subprocess, "Popen", remembered)
     broken = tmp_path / "broken.py"
-    lines = ["import sys", f"sys.path.insert(0, {str(ROOT / 'scripts')!r})", "from _benchmark_worker import as_worker"]
+    lines = [
+        "import sys",
+        f"sys.path.insert(0, {str(ROOT / 'scripts')!r})",
+        "from benchmarking.worker import as_worker",
+    ]
     lines += [
         "def life(job, say):",
         "    print('a library talks')",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gpt2 import GPT2, GPT2Config
-from gpt2.weights import save_gpt2
+from gpt2.checkpoints.weights import save_gpt2
 
 QUESTION = "Is the following text 'spam'? Answer with 'yes' or 'no':"
 

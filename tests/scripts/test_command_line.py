@@ -31,7 +31,7 @@ def test_an_old_python_is_told_so_in_one_line(script):
 
 
 def test_the_minimum_is_stated_once(cli):
-    ast.parse((ROOT / "scripts" / "_cli.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    ast.parse((ROOT / "scripts" / "cli.py").read_text(encoding="utf-8"), feature_version=(3, 8))
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["tool"]["ruff"]["target-version"] == "py{}{}".format(*cli.MINIMUM_PYTHON)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import _comparison_plots as plots  # noqa: E402
+from comparison import plots as plots  # noqa: E402
 
 SETTINGS = {"data": "sms", "protocol": "strict", "epochs": 1, "rank_swept": None}
 

@@ -20,9 +20,9 @@ from gpt2.errors import InputError, RunError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import _comparison_plots as plots  # noqa: E402
-import _forgetting as forgetting  # noqa: E402
-from _comparison_runs import Run, main_runs, sweep_runs, without_folders  # noqa: E402
+from comparison import forgetting as forgetting  # noqa: E402
+from comparison import plots as plots  # noqa: E402
+from comparison.runs import Run, main_runs, sweep_runs, without_folders  # noqa: E402
 
 
 @pytest.fixture
@@ -139,14 +139,14 @@ def test_without_a_network_and_without_data_all_runs_are_on_the_practice_message
         raise RunError("no network")
 
     monkeypatch.setattr("data.sms_spam.find_file", no_network)
-    monkeypatch.setattr("_comparison_runs.carry_out", lambda *args: {})
+    monkeypatch.setattr("runs.carry_out", lambda *args: {})
     result = command("compare_methods", "--methods", "head", "--seeds", 1, "--out", tmp_path / "r")
     assert result.status == 0 and "The SMS Spam Collection could not" in result.out
     assert json.loads((tmp_path / "r" / "comparison.json").read_text())["settings"]["data"] == "practice"
 
 
 def test_a_second_comparison_in_the_same_folder_is_told_that_the_first_is_running(command, two_classes, tmp_path):
-    from gpt2.runs import locked
+    from gpt2.training.runs import locked
 
     with locked(tmp_path / "r"):
         result = command("compare_methods", "--methods", "head", "--data", two_classes, "--out", tmp_path / "r")

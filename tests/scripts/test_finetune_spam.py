@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import peft
 from gpt2 import GPT2, GPT2Config, save_gpt2
-from gpt2.hub import PRACTICE_FOLDER
+from gpt2.checkpoints.hub import PRACTICE_FOLDER
 
 ROOT = Path(__file__).parents[2]
 FIELDS = (
@@ -72,11 +72,11 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     interrupt = (  # Ctrl-C after the first epoch, however fast the machine is
         "import os, signal, _experiment, finetune_spam\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job may be told to ignore it
-        "after = _experiment.Experiment.after_epoch\n"
+        "after = experiment.Experiment.after_epoch\n"
         "def then_interrupt(self, progress):\n"
         "    after(self, progress)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "_experiment.Experiment.after_epoch = then_interrupt\n"
+        "experiment.Experiment.after_epoch = then_interrupt\n"
         "finetune_spam._cli.run(finetune_spam.main)"
     )
     done = subprocess.run(
@@ -197,7 +197,7 @@ def test_it_says_and_records_which_epoch_was_best(command, table, columns, tmp_p
 
 
 def test_a_system_that_tells_no_memory_stops_nothing(command, table, columns, tmp_path, monkeypatch):
-    monkeypatch.setattr("_experiment.peak_memory_mb", lambda device: None)
+    monkeypatch.setattr("experiment.peak_memory_mb", lambda device: None)
     arguments = ["--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
     result = command("finetune_spam", *arguments)
     assert result.status == 0 and "peak memory unknown" in result.out

@@ -15,8 +15,8 @@ from gpt2.config import SIZES
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import _memory as memory  # noqa: E402
-from _taxonomy import MESSAGE_TOKENS, dissect  # noqa: E402
+from comparison import memory as memory  # noqa: E402
+from comparison.taxonomy import MESSAGE_TOKENS, dissect  # noqa: E402
 
 
 @pytest.mark.parametrize("method", memory.METHODS)

@@ -148,8 +148,8 @@ def test_resuming_removes_what_a_kill_left_half_written(stopped_by, command, arg
 
 @LINUX
 def test_nothing_of_the_state_stays_mapped(tmp_path):
-    from gpt2.finetune import Progress, Recipe, make_optimizer
-    from gpt2.runs import load_state, save_state
+    from gpt2.training.finetune import Progress, Recipe, make_optimizer
+    from gpt2.training.runs import load_state, save_state
 
     model = GPT2(GPT2Config(vocab_size=97, n_positions=8, n_embd=8, n_layer=1, n_head=1))
     optimizer = make_optimizer(model, Recipe(lr=1e-3))

@@ -13,8 +13,8 @@ from gpt2.errors import InputError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import _significance as significance  # noqa: E402
-from _comparison_results import correctness  # noqa: E402
+from comparison import significance as significance  # noqa: E402
+from comparison.results import correctness  # noqa: E402
 
 
 @pytest.mark.parametrize(

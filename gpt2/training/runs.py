@@ -1,0 +1,179 @@
+"""A run's folder: what was asked for, how it went, and where it resumes after an interruption.
+
+config.json          every setting, enough to repeat the run and to use its result; hashes of the data and the base
+metrics.json         the figures; ``status`` is running, interrupted, failed or finished
+history.csv          one row an epoch, row 0 before training
+curves.png, confusion.png
+adapter/             what was learned
+state.safetensors    after each epoch, until the run is finished: weights, optimiser, history
+.lock                held by the process that writes here
+"""
+
+import contextlib
+import json
+import math
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gpt2 import __version__
+from gpt2.checkpoints.weights import open_safetensors
+from gpt2.errors import InputError
+from gpt2.files import remove_unfinished, whole_file, write_json
+from gpt2.training.finetune import Progress
+
+STATE_FILE = "state.safetensors"
+HASHES = {  # settings that are sha256 sums, and what has changed when they differ
+    "data_sha256": "the texts or labels have changed since",
+    "base_sha256": "the base model's weights have changed since",
+}
+RECORDED = ("versions",)  # in config.json to be read: a run may resume under other versions
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "project": __version__}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into ``folder``; the lock ends with the process, however that ends.
+
+    Raises InputError when the folder cannot be written or another process has it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(f"{folder}: another process is running in it; wait for it, or name another --out") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {folder}: {reason}; choose another folder with --out") from error
+    except NotImplementedError:  # a network disk without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_run(folder: Path, config: dict) -> bool:
+    """Start a new run and return False, or find an interrupted run of the same settings, data and base: True.
+
+    The folder should be ``locked``. Raises InputError when it cannot be written or holds another run.
+    """
+    if (folder / "config.json").is_file():
+        if read_json(folder / "metrics.json").get("status") == "finished":
+            raise InputError(f"{folder} holds a finished run; name another folder with --out, or delete this one")
+        before = read_json(folder / "config.json")
+        keys = (before.keys() | config.keys()) - set(RECORDED)
+        changed = sorted((key for key in keys if before.get(key) != config.get(key)), key=lambda key: key in HASHES)
+        if changed:  # settings first: another table has other texts too
+            key = changed[0]
+            what = f" with another {key} ({before.get(key)!r}, now {config.get(key)!r}); repeat its settings to resume"
+            if key in HASHES:
+                what = f", but {HASHES[key]}; restore what it began with"
+            raise InputError(f"{folder} holds an interrupted run{what}, or name another folder with --out")
+        remove_unfinished(folder)
+        return (folder / STATE_FILE).is_file()
+    write_json(folder / "config.json", config)
+    return False
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} when the file is not there. Raises InputError when it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return content
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
+
+
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress) -> None:
+    """Write everything that training needs to resume as if it had never stopped. ``progress``: any dataclass of what
+    JSON can say; tensors in an attribute ``best`` are kept as tensors."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            tensors[f"model/{name}"] = parameter.detach()
+            for key, value in optimizer.state[parameter].items():
+                tensors[f"optimizer/{name}/{key}"] = value
+    notes = {key: value for key, value in vars(progress).items() if key != "best"}
+    tensors |= {f"best/{name}": value for name, value in getattr(progress, "best", {}).items()}
+    with whole_file(path) as temporary:
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata={"progress": json.dumps(notes)},
+        )
+
+
+@torch.no_grad()
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
+    """Read what ``save_state`` wrote into ``model`` and ``optimizer``; returns the progress, which is of this ``kind``.
+
+    What is kept is copied: a tensor that stays mapped to the file would keep Windows from replacing it. Raises
+    InputError when the state does not fit.
+    """
+    with open_safetensors(path) as file:
+        try:
+            progress = kind(**json.loads(file.metadata()["progress"]))
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(file.get_tensor(f"model/{name}"))
+                    optimizer.state[parameter] = {}
+            for key in file.keys():  # noqa: SIM118 - safe_open is not a dict
+                kind, name, *rest = key.split("/")
+                if kind == "optimizer":
+                    parameter = model.get_parameter(name)
+                    value = file.get_tensor(key).clone()
+                    optimizer.state[parameter][rest[0]] = value if rest[0] == "step" else value.to(parameter.device)
+                elif kind == "best":
+                    progress.best[name] = file.get_tensor(key).clone()
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{path} does not fit this run ({error}); delete its folder and start again") from error
+    return progress
+
+
+def write_history(folder: Path, progress: Progress) -> None:
+    """history.csv and curves.png."""
+    from gpt2.training.plots import plot_curves
+
+    history = pd.DataFrame(progress.history)
+    with whole_file(folder / "history.csv") as temporary:
+        history.to_csv(temporary, index=False)
+    with whole_file(folder / "curves.png") as temporary:
+        plot_curves(history, temporary)
+
+
+def write_confusion(
+    folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]
+) -> str | None:
+    """confusion.png: how often the test messages of each class (row) were called which (column). Returns what a
+    person should know about the picture."""
+    from gpt2.metrics import confusion
+    from gpt2.training.plots import plot_confusion
+
+    table = confusion(labels, probabilities.argmax(axis=1), len(classes))
+    with whole_file(folder / "confusion.png") as temporary:
+        return plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
+
+
+def without_nan(value):
+    """JSON has no NaN: None stands for a figure that does not exist."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,109 @@
+"""For teachers: hand out the course without its solutions, and grade what comes back.
+
+    python notebooks/tools/classroom.py handout ../course-for-students              # all chapters
+    python notebooks/tools/classroom.py handout ../week-5 --only 08,09              # some
+    python notebooks/tools/classroom.py grade SUBMISSIONS --out grades.csv          # SUBMISSIONS/anna/09_lora.ipynb, …
+
+grade runs every submission with the course's own check cells, in a process of its own with limits of time and memory,
+so that a broken or endless one costs only its own points. It stops accidents, not malice: run it where nothing
+precious can be reached. The CSV has a row for each student, chapter and exercise.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "scripts")]
+
+from common import cli  # noqa: E402 - only now does the path find it
+
+
+def main(argv: list[str]) -> None:
+    parser = cli.Parser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="handout|grade")
+    only = {"metavar": "NN,NN", "help": "chapters, such as 08,09 (default: all that there are)"}
+
+    handout = commands.add_parser("handout", help="copy the course without solutions and outputs")
+    handout.add_argument("folder", metavar="FOLDER", help="the new folder")
+    handout.add_argument("--only", **only)
+
+    grade = commands.add_parser("grade", help="run submissions against the checks and write a CSV")
+    grade.add_argument(
+        "submissions", metavar="SUBMISSIONS", help="holds a folder for each student, with NN_….ipynb in it"
+    )
+    grade.add_argument("--out", required=True, metavar="FILE.csv")
+    grade.add_argument("--only", **{**only, "help": "chapters to grade (default: those that anyone has handed in)"})
+    grade.add_argument("--quick", action="store_true", help="skip the chapter's own cells: no exercise needs them")
+    grade.add_argument("--jobs", type=cli.positive_int, default=os.cpu_count() or 1, help="submissions at a time")
+    grade.add_argument("--cell-seconds", type=positive, default=120, metavar="S", help="limit for a cell (%(default)s)")
+    grade.add_argument("--seconds", type=positive, default=600, metavar="S", help="limit for a notebook (%(default)s)")
+    grade.add_argument(
+        "--memory-mb", type=cli.positive_int, default=4000, metavar="MB", help="limit, on Linux (%(default)s)"
+    )
+    args = parser.parse_args(argv)
+    (run_handout if args.command == "handout" else run_grade)(args)
+
+
+def positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def run_handout(args: argparse.Namespace) -> None:
+    from tools.files import choose
+    from tools.handout import hand_out
+
+    originals = choose(args.only)
+    hand_out(Path(args.folder), originals)
+    what = "1 chapter, with its checks" if len(originals) == 1 else f"{len(originals)} chapters, with their checks"
+    print(f"{what} and everything that they need, without solutions and outputs: {args.folder}")
+
+
+def run_grade(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from gpt2.errors import InputError
+    from gpt2.files import whole_file
+    from tools.files import choose
+    from tools.grading import COLUMNS, Limits, find, grade_all, summary
+
+    folder = Path(args.submissions)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; expected one with a folder for each student in it")
+    tasks = find(folder, choose(args.only))
+    if not args.only:
+        handed_in = {task.chapter for task in tasks if task.problem != "not handed in"}
+        tasks = [task for task in tasks if task.chapter in handed_in]
+    if not tasks:
+        raise InputError(f"{folder} holds no submissions; expected {folder / 'STUDENT' / 'NN_….ipynb'}")
+    limits = Limits(args.cell_seconds, args.seconds, args.memory_mb)
+    rows = []
+    with whole_file(args.out) as temporary:  # before the work: a folder that cannot be written is known at once
+        bar = tqdm(total=len(tasks), desc="grading", unit="submission", disable=None)
+        with bar:
+            for graded in grade_all(tasks, limits, args.jobs, args.quick):
+                rows += graded
+                bar.update()
+        rows.sort(key=lambda row: (row["student"], row["chapter"]))  # exercises keep their order
+        with temporary.open(
+            "w", newline="", encoding="utf-8-sig"
+        ) as file:  # the mark tells spreadsheets that it is UTF-8
+            table = csv.DictWriter(file, COLUMNS, quoting=csv.QUOTE_NONNUMERIC)
+            table.writeheader()
+            table.writerows(rows)
+    print(summary(rows))
+    failed = {(row["student"], row["chapter"]): row["error"] for row in rows if row["error"]}
+    for (student, chapter), error in failed.items():
+        print(f"{student}, {chapter}: {error}", file=sys.stderr)
+    print(f"Every exercise, with the hint that the student saw: {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

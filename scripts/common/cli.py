@@ -1,0 +1,156 @@
+"""What every script needs: our packages first on the path, errors as one line, and a parser that helps.
+
+Import this before gpt2, peft or data. It puts the repository root first on ``sys.path``, because ``peft`` and ``data``
+are also names of other people's packages.
+"""
+
+import sys
+
+MINIMUM_PYTHON = (3, 11)
+if sys.version_info < MINIMUM_PYTHON:  # noqa: UP036 - before anything that an older Python does not understand
+    sys.stderr.write("error: this needs Python %d.%d or newer, and this is " % MINIMUM_PYTHON)  # noqa: UP031
+    sys.stderr.write("%d.%d (%s)\n" % (sys.version_info[0], sys.version_info[1], sys.executable))  # noqa: UP031
+    sys.exit(2)
+
+import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import os  # noqa: E402
+import shlex  # noqa: E402
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from importlib.util import find_spec  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+for package in ("gpt2", "peft", "data"):
+    found = find_spec(package)
+    if found is None or not Path(found.origin).is_relative_to(ROOT):
+        where = found.origin if found else "nowhere"
+        sys.exit(
+            f"error: `import {package}` finds {where}, not {ROOT / package}; start the script from a whole checkout"
+        )
+
+from gpt2.errors import InputError, RunError  # noqa: E402 - only now does the path find them
+
+SEED_LIMIT = 2**32
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with wrong usage reported in one line and the description kept as it is laid out."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+        self.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+    def error(self, message: str):
+        takes_texts = any(action.nargs == "*" for action in self._get_positional_actions())
+        if takes_texts and message.startswith("unrecognized arguments: -"):
+            message += "; a text that begins with - goes last, behind --"
+        elif message.endswith("expected one argument"):
+            message += " (one that begins with - is joined to its option by =)"
+        line = f"error: {message}; see {self.prog} --help\n"
+        self.exit(2, line if is_first_process() else None)
+
+
+def positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= SEED_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {SEED_LIMIT - 1}")
+    return int(text)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    parser.add_argument(
+        "--model",
+        default=default,
+        metavar="NAME|PATH",
+        help="auto (gpt2 if it is available, else practice), gpt2, gpt2-medium, gpt2-large, gpt2-xl, practice, or a "
+        "folder or .safetensors file in the Hugging Face layout (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--assets",
+        metavar="FOLDER",
+        help="local folder to look in before any download, as in FOLDER/gpt2/model.safetensors and "
+        "FOLDER/sms-spam/SMSSpamCollection (default: the environment variable GPT2_PEFT_ASSETS)",
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def choose_model(arguments: argparse.Namespace):
+    """The checkpoint to use; says in two lines when ``auto`` had to settle for the practice model, and why."""
+    from gpt2.checkpoints.hub import find_checkpoint
+
+    checkpoint = find_checkpoint(arguments.model, arguments.assets)
+    for note in checkpoint.notes if is_first_process() else ():
+        print(note, flush=True)
+    return checkpoint
+
+
+def command_line(script: str, *arguments: object) -> str:
+    """A command of ours to show: quoted for the shell, and with the script's path as seen from the working folder."""
+    path = ROOT / "scripts" / script
+    return quoted("python", os.path.relpath(path) if Path.cwd().is_relative_to(ROOT) else path, *arguments)
+
+
+def quoted(*words: object) -> str:
+    """Words of a command as a shell understands them, spaces and quotation marks included."""
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(list(map(str, words)))
+
+
+def is_first_process() -> bool:
+    """Of the processes that torchrun starts one speaks, for what is wrong with a command is wrong in all of them."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Asked to end (SIGTERM), do as when interrupted by Ctrl-C: record it, stop workers, remove temporary files."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Call ``main(arguments)`` and exit: 0 fine, 1 a failed run, 2 wrong usage or input, 130 interrupted."""
+    arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? instead of failing
+    try:
+        with terminable():
+            sys.exit(main(arguments) or 0)
+    except (InputError, RunError) as error:
+        if "--debug" in arguments:
+            raise
+        fail(str(error), 2 if isinstance(error, InputError) else 1, everywhere=False)
+    except KeyboardInterrupt:
+        fail("interrupted", 130, everywhere=False, prefix="")
+    except BrokenPipeError:  # the reader of our output, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - a bug of ours, or a full disk: still one line
+        if "--debug" in arguments:
+            raise
+        fail(f"{describe(error)} (--debug shows where)", 1)
+
+
+def describe(error: Exception) -> str:
+    """An error that is not ours, in one line: a file and what is wrong with it, or the name of the error."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def fail(message: str, status: int, everywhere: bool = True, prefix: str = "error: ") -> None:
+    if everywhere or is_first_process():
+        print(prefix + message, file=sys.stderr)
+    sys.exit(status)

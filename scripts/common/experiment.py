@@ -1,0 +1,234 @@
+"""One fine-tuning run, from prepared parts to a run folder (see gpt2/training/runs.py for what that holds)."""
+
+import contextlib
+import csv
+import math
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import peft
+from common.cli import command_line, describe, quoted
+from common.text import one_line, sample
+from data import Dataset
+from gpt2.devices import autocast, peak_memory_mb, to_device
+from gpt2.errors import InputError, RunError
+from gpt2.files import whole_file, write_json
+from gpt2.model import GPT2
+from gpt2.training.batching import MessageBatches
+from gpt2.training.distributed import is_main
+from gpt2.training.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
+from gpt2.training.frozen_features import FrozenFeatureCache
+from gpt2.training.runs import (
+    STATE_FILE,
+    load_state,
+    read_json,
+    save_state,
+    without_nan,
+    write_confusion,
+    write_history,
+)
+
+FEATURE_BATCH = 64  # messages that go through frozen blocks at a time
+
+
+@dataclass
+class Experiment:
+    """A model with a method in it, the data, and how to train. ``config`` is what config.json says."""
+
+    model: GPT2
+    dataset: Dataset
+    batches: dict[str, MessageBatches]  # train, validation, test
+    recipe: Recipe
+    device: torch.device
+    folder: Path
+    config: dict
+    started: float  # time.perf_counter() when the command began
+    batching: str = "packed"
+    features: FrozenFeatureCache | None = None
+    saved: int = 0  # the epoch from which the run could resume
+
+    def run(self, resuming: bool) -> None:
+        """Train, evaluate on the three parts, and leave the run folder in a valid state whatever happens."""
+        self.model.to(self.device)
+        self.optimizer, self.progress = make_optimizer(self.model, self.recipe), Progress()
+        if resuming:
+            self.progress = load_state(self.folder / STATE_FILE, self.model, self.optimizer)
+            self.saved = self.progress.epoch
+            self.started -= read_json(self.folder / "metrics.json").get("seconds") or 0.0
+            print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
+        try:
+            self.record("running")
+            self.fill_features()
+            finetune(
+                self.model,
+                self.batches["train"],
+                self.batches["validation"],
+                self.recipe,
+                self.device,
+                around_evaluation=peft.merged,
+                batching=self.batching,
+                features=self.features,
+                progress=self.progress,
+                optimizer=self.optimizer,
+                after_epoch=self.after_epoch,
+            )
+            self.report()
+            if is_main():
+                (self.folder / STATE_FILE).unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            self.record_end("interrupted")
+            if is_main():
+                print(f"Interrupted. {self.how_to_resume()}", file=sys.stderr)
+            raise
+        except Exception as error:
+            self.record_end("failed")
+            if isinstance(error, InputError | RunError) or not is_main():
+                raise
+            raise RunError(f"{describe(error)}. {self.how_to_resume()}") from error
+
+    def record_end(self, status: str) -> None:
+        """Write the status if that is possible: on a full disk it may not be, and it is the first error that counts."""
+        with contextlib.suppress(Exception):
+            self.record(status)
+
+    def how_to_resume(self) -> str:
+        what = f"resumes after epoch {self.saved}" if self.saved else "starts again"
+        return f"The same command with {quoted('--out', self.folder)} {what}."
+
+    def fill_features(self) -> None:
+        """Where the lower blocks are frozen, compute what they make of the training messages once, before training."""
+        if self.features is None:
+            return
+        start, batches = time.perf_counter(), self.batches["train"].by_length(FEATURE_BATCH)
+        total = math.ceil(len(self.dataset.train) / FEATURE_BATCH)
+        bar = tqdm(batches, desc="frozen blocks", total=total, unit="batch", leave=False, disable=None)
+        with autocast(self.device):
+            inputs = (to_device(batch[:2], self.device) for _, batch in bar)
+            self.features.fill(self.model, inputs, self.recipe.pooling)
+        self.progress.seconds_training += time.perf_counter() - start
+
+    def record(self, status: str, **results) -> dict:
+        """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""
+        if not is_main():
+            return {}
+        wanted = (
+            "method model model_asked_for data protocol recipe seed epochs options positive device total_parameters"
+        ).split()
+        metrics = {key: self.config[key] for key in wanted} | {
+            "trainable_parameters": sum(p.numel() for p in peft.trainable_parameters(self.model).values()),
+            "seconds": time.perf_counter() - self.started,
+            "seconds_training": self.progress.seconds_training,
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "best_epoch": self.progress.best_row["epoch"] if self.progress.epoch else None,
+            "status": status,
+            **results,
+        }
+        write_json(self.folder / "metrics.json", without_nan(metrics))
+        return metrics
+
+    def after_epoch(self, progress: Progress) -> None:
+        """Save where we are, and say how it goes."""
+        if not is_main():
+            return
+        save_state(self.folder / STATE_FILE, self.model, self.optimizer, progress)
+        self.saved = progress.epoch
+        write_history(self.folder, progress)
+        self.record("running")
+        row = progress.history[-1]
+        print(
+            f"epoch {row['epoch']}: training loss {row['train_loss']:.3f}, validation loss "
+            f"{row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.1%}, {row['seconds']:.1f} s",
+            flush=True,
+        )
+
+    def report(self) -> None:
+        """Save the adapter, evaluate on the three parts, and print the closing table."""
+        if not is_main():
+            return
+        peft.save(self.model, self.folder / "adapter")
+        classes, positive = self.dataset.classes, self.dataset.positive
+        results = {}
+        with peft.merged(self.model):
+            for name, batches in self.batches.items():
+                index = classes.index(positive) if positive else None
+                results[name], probabilities = evaluate(
+                    self.model, batches, self.device, self.recipe.pooling, index, self.batching, self.features
+                )
+        note = write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
+        self.write_predictions(probabilities)
+        metrics = self.record("finished", **results)
+        print(f"\n{self.progress.kept(self.recipe)}")
+        self.print_table(results, metrics)
+        if note:
+            print(note)
+        text = sample(self.dataset.test.text)
+        words = ["--", text] if text.startswith("-") else [text]
+        print(f"Results in {self.folder}; try: {command_line('classify.py', self.folder, *words)}")
+
+    def print_table(self, results: dict, metrics: dict) -> None:
+        """The figures of the three parts, those of an answer that needs no model, and the costs."""
+        shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
+        table = pd.DataFrame(results).T[shown].astype({"n": int})
+        formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
+        print("\n" + table.to_string(formatters=formats))
+        positive = self.dataset.positive
+        about = f"of class {one_line(positive)}" if positive else "averaged over the classes"
+        print(f"(precision, recall and F1 {about})")
+        name, accuracy = self.dataset.majority()
+        print(f"(answering {one_line(name)}, the most frequent class, to everything: test accuracy {accuracy:.2%})")
+        peak = metrics["peak_memory_mb"]
+        memory = "unknown" if peak is None else f"{peak:,.0f} MB"
+        print(
+            f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, peak memory {memory}"
+        )
+
+    def write_predictions(self, probabilities) -> None:
+        """predictions.csv: the test messages, what they are, what they were called, and how sure the model was."""
+        test, classes = self.dataset.test, self.dataset.classes
+        table = pd.DataFrame(
+            {
+                "label": [classes[label] for label in test.label],
+                "predicted": [classes[label] for label in probabilities.argmax(axis=1)],
+                "probability": probabilities.max(axis=1).round(6),
+                "text": test.text,
+            }
+        )
+        with whole_file(self.folder / "predictions.csv") as temporary:  # quoted: a text may hold any line break
+            table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
+
+
+def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
+    """What was loaded, what will be trained, and whatever a person should know about either."""
+    total = config["total_parameters"]
+    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+    sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
+    classes = ", ".join(map(one_line, dataset.classes))
+    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
+    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {classes}")
+    for note in dataset.notes:
+        print(f"         {note}")
+    if cut:
+        print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
+    print(f"Method   {config['method']} {settings}".rstrip())
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
+
+
+def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:
+    """A rough forecast for a CPU: 6 operations per weight and token, at half the speed of a large matrix product."""
+    matrix = torch.rand(768, 768)
+    matrix @ matrix  # the first product also starts the threads
+    start = time.perf_counter()
+    for _ in range(10):
+        matrix @ matrix
+    speed = 10 * 2 * 768**3 / (time.perf_counter() - start)
+    weights = sum(p.numel() for p in model.h.parameters())
+    tokens = sum(batch.tokens.numel() for batch in batches.shuffled(0, 0)) * epochs
+    minutes = 6 * weights * tokens / (speed / 2) / 60
+    print(f"Expect   about {max(1, round(minutes))} minutes on this CPU; --model practice takes seconds.", flush=True)

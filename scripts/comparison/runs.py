@@ -1,0 +1,231 @@
+"""The runs of a comparison: which there are, where their folders lie, and how they are carried out.
+
+    OUT/comparison.json            what is compared: model, data, protocol, epochs; the machine and the commands
+    OUT/runs/lora-123/             method and seed: a run folder of finetune_spam.py (gpt2/training/runs.py), and its
+                                   output.txt
+    OUT/runs/lora-rank64-123/      the same of a rank sweep
+
+Every run is a process of its own, because peak memory is a property of a process, and because one that fails must not
+take the others with it.
+"""
+
+import dataclasses
+import datetime
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.cli import ROOT
+from gpt2.errors import InputError
+from gpt2.files import write_json
+from gpt2.training.runs import read_json
+
+SCRIPT = ROOT / "scripts" / "finetune_spam.py"
+FIRST_SEED = 123
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+SWEPT = ("lora", "rslora")  # the two scalings: alpha/rank and alpha/sqrt(rank)
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the comparison."""
+
+    method: str
+    seed: int
+    options: tuple[tuple[str, object], ...] = ()  # of the method; () is its defaults
+
+    @property
+    def name(self) -> str:
+        settings = [f"{option}{value}" for option, value in self.options]
+        return "-".join([self.method, *settings, str(self.seed)])
+
+    @property
+    def arguments(self) -> list[str]:
+        """What finetune_spam.py is told of it. The seed draws the split too, so methods share splits."""
+        options = [part for option, value in self.options for part in (f"--{option}", str(value))]
+        return ["--method", self.method, *options, "--seed", str(self.seed), "--split-seed", str(self.seed)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs have in common; a results folder belongs to one such choice."""
+
+    model: str
+    data: str
+    protocol: str
+    epochs: int
+    text_column: str
+    label_column: str
+    device: str
+
+    @property
+    def arguments(self) -> list[str]:
+        return [
+            part
+            for name, value in dataclasses.asdict(self).items()
+            for part in (f"--{name.replace('_', '-')}", str(value))
+        ]
+
+
+@dataclass
+class Running:
+    """A run under way."""
+
+    run: Run
+    process: subprocess.Popen
+    started: float = field(default_factory=time.perf_counter)
+
+
+def seeds(count: int) -> range:
+    return range(FIRST_SEED, FIRST_SEED + count)
+
+
+def main_runs(methods: Sequence[str], count: int) -> list[Run]:
+    """Seed by seed, so that an early stop leaves comparable rows."""
+    return [Run(method, seed) for seed in seeds(count) for method in methods]
+
+
+def sweep_runs(count: int) -> list[Run]:
+    """LoRA and rsLoRA at every rank; the default rank is the run that the main table has anyway."""
+    import peft
+
+    runs = []
+    for seed in seeds(count):
+        for method in SWEPT:
+            default = peft.METHODS[method].options["rank"].default
+            runs += [Run(method, seed, () if rank == default else (("rank", rank),)) for rank in RANKS]
+    return runs
+
+
+def folder_of(out: Path, run: Run) -> Path:
+    return out / "runs" / run.name
+
+
+def finished(out: Path, run: Run) -> bool:
+    return read_json(folder_of(out, run) / "metrics.json").get("status") == "finished"
+
+
+def open_comparison(out: Path, settings: Settings, command: str, machine: dict) -> None:
+    """Start a results folder, or go on with one. Raises InputError when it holds a comparison of something else."""
+    file = out / "comparison.json"
+    record = read_json(file)
+    now = dataclasses.asdict(settings)
+    before = record.get("settings", now)
+    changed = sorted(key for key in now if before.get(key) != now[key])
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"{out} holds a comparison with another {key} ({before.get(key)!r}, now {now[key]!r}); repeat "
+            "its settings to resume, or name another folder with --out"
+        )
+    started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
+    commands = list(dict.fromkeys(map(without_folders, [*record.get("commands", []), command])))
+    runs = record.get("runs", {})
+    write_json(file, {"settings": now, "started": started, "commands": commands, "machine": machine, "runs": runs})
+
+
+def without_folders(command: str) -> str:
+    """A command as others can repeat it. ``--assets`` says where data lie on one machine and changes no result; of an
+    absolute path the part inside this checkout remains, or the name."""
+    words, kept = shlex.split(command), []
+    for before, word in zip(["", *words], words, strict=False):
+        path = Path(word)
+        if path.is_absolute():
+            word = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        if "--assets" not in (before, word) and not word.startswith("--assets="):
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | None, jobs: int) -> dict[str, str]:
+    """Do all runs that are not finished, ``jobs`` at a time; return {name: why it failed}.
+
+    Interrupted, it stops them and raises KeyboardInterrupt; the same command then resumes after each one's last epoch.
+    """
+    waiting = [run for run in dict.fromkeys(runs) if not finished(out, run)]
+    total = len(dict.fromkeys(runs))
+    if len(waiting) < total:
+        print(f"{total - len(waiting)} of {total} runs are finished already.", flush=True)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    arguments = [*settings.arguments, *(["--assets", assets] if assets else [])]
+    running: list[Running] = []
+    failures: dict[str, str] = {}
+    bar = tqdm(total=total, initial=total - len(waiting), desc="runs", unit="run", disable=None)
+    try:
+        with bar:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(start(out, waiting.pop(0), arguments, threads))
+                for one in ended(running):
+                    running.remove(one)
+                    line, why = outcome(out, one)
+                    if why:
+                        failures[one.run.name] = why
+                    else:
+                        remember(out, one.run, jobs, threads)
+                    bar.update()
+                    bar.write(line)
+                    sys.stdout.flush()
+                time.sleep(POLL_SECONDS)
+    finally:
+        stop(running)
+    return failures
+
+
+def start(out: Path, run: Run, arguments: Sequence[str], threads: int) -> Running:
+    folder = folder_of(out, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(SCRIPT), *run.arguments, *arguments, "--out", str(folder)]
+    # Threads that wait must sleep: where several processes share the cores, spinning ones take the others' time.
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    with open(folder / "output.txt", "w", encoding="utf-8") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    return Running(run, process)
+
+
+def ended(running: Sequence[Running]) -> list[Running]:
+    return [one for one in running if one.process.poll() is not None]
+
+
+def outcome(out: Path, one: Running) -> tuple[str, str | None]:
+    """The line to show for a run that has ended, and why it failed, if it did."""
+    folder, seconds = folder_of(out, one.run), time.perf_counter() - one.started
+    metrics = read_json(folder / "metrics.json")
+    if one.process.returncode == 0 and metrics.get("status") == "finished":
+        test = metrics["test"]
+        figures = f"test accuracy {test['accuracy']:.2%}, F1 {test['f1']:.2%}"
+        trained = f"{metrics['trainable_parameters']:,} parameters trained"
+        return f"{one.run.name}: {figures}, {trained}, {seconds:.0f} s", None
+    lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] or "no output")
+    why = f"{said.removeprefix('error: ')} (exit status {one.process.returncode})"
+    return f"{one.run.name}: FAILED, {why}", why
+
+
+def remember(out: Path, run: Run, jobs: int, threads: int) -> None:
+    """Note under what conditions a run's seconds were measured."""
+    record = read_json(out / "comparison.json")
+    record.setdefault("runs", {})[run.name] = {"jobs": jobs, "threads": threads}
+    write_json(out / "comparison.json", record)
+
+
+def stop(running: Sequence[Running]) -> None:
+    """End what is still under way; each run keeps its last finished epoch."""
+    for one in running:
+        one.process.terminate()
+    for one in running:
+        one.process.wait()
+
+
+def finished_runs(out: Path) -> list[Path]:
+    """The folders of all finished runs, of this command and of earlier ones."""
+    folders = sorted((out / "runs").glob("*/"))
+    return [folder for folder in folders if read_json(folder / "metrics.json").get("status") == "finished"]
