@@ -14,7 +14,7 @@ import huggingface_hub.constants
 import pytest
 
 from gpt2 import InputError, load_gpt2, save_gpt2
-from gpt2 import hub as our_hub
+from gpt2.checkpoints import hub as our_hub
 from gpt2.checkpoints.hub import PRACTICE_FOLDER, Checkpoint, find_checkpoint, unreachable
 
 REPOSITORY = Path(__file__).parents[2]

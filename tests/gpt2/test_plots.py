@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from gpt2 import plot_text
+from gpt2.training import plot_text
 from gpt2.training.plot_text import drawable, fonts_for, shorten
 from gpt2.training.plots import plot_confusion
 

@@ -59,10 +59,9 @@ def make(answers: dict[str, str]) -> nbformat.NotebookNode:
 
 @pytest.fixture
 def scripts(monkeypatch):
-    """The scripts' folder on the path, and the modules of this repository that a script would import."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    names = ("_notebooks", "_grading", "_handout", "classroom", "refresh_notebooks")
-    return SimpleNamespace(**{name.strip("_"): importlib.import_module(name) for name in names})
+    """The teachers' tools, as modules."""
+    names = ("files", "grading", "handout", "classroom", "refresh")
+    return SimpleNamespace(**{name: importlib.import_module(f"tools.{name}") for name in names})
 
 
 @pytest.fixture
@@ -76,10 +75,10 @@ def tiny(tmp_path, monkeypatch, scripts) -> SimpleNamespace:
     (notebooks / "checks" / "chapter_01.py").write_text(CHECKS)
     nbformat.write(make({}), notebooks / "01_tiny.ipynb")
     nbformat.write(make(ANSWERS), notebooks / "solutions" / "01_tiny.ipynb")
-    for module in (scripts.notebooks, scripts.handout):
+    for module in (scripts.files, scripts.handout):
         monkeypatch.setattr(module, "NOTEBOOKS", notebooks)
-    monkeypatch.setattr(scripts.notebooks, "SOLUTIONS", notebooks / "solutions")
-    monkeypatch.setattr(scripts.refresh_notebooks, "sms_data", lambda: True)
+    monkeypatch.setattr(scripts.files, "SOLUTIONS", notebooks / "solutions")
+    monkeypatch.setattr(scripts.refresh, "sms_data", lambda: True)
     submissions = tmp_path / "submissions"
 
     def hand_in(student: str, notebook: nbformat.NotebookNode | bytes, name: str = "01_tiny.ipynb") -> None:
@@ -88,7 +87,7 @@ def tiny(tmp_path, monkeypatch, scripts) -> SimpleNamespace:
         file.write_bytes(notebook if isinstance(notebook, bytes) else nbformat.writes(notebook).encode())
 
     def call(script: str, *arguments: object) -> int:
-        cli, module = importlib.import_module("_cli"), getattr(scripts, script)
+        cli, module = importlib.import_module("common.cli"), getattr(scripts, script)
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.run(module.main)

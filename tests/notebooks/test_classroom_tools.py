@@ -20,7 +20,7 @@ def test_the_handout_has_everything_but_answers(tiny, scripts, tmp_path, capsys)
     handed_out = nbformat.read(out / "notebooks" / "01_tiny.ipynb", as_version=4)
     assert [cell.id for cell in handed_out.cells] == [cell.id for cell in notebook.cells]
     assert not any(cell.get("outputs") for cell in handed_out.cells)
-    ran = scripts.notebooks.execute(out / "notebooks" / "01_tiny.ipynb", cwd=tmp_path)
+    ran = scripts.files.execute(out / "notebooks" / "01_tiny.ipynb", cwd=tmp_path)
     assert ran.cells[4].outputs[0].text.startswith("01.1  not yet")
 
     assert tiny.call("classroom", "handout", out) == 2
@@ -40,27 +40,27 @@ def test_refresh_stores_outputs_and_nothing_else(tiny, scripts, capfd):
     chapter, solution = tiny.notebooks / "01_tiny.ipynb", tiny.notebooks / "solutions" / "01_tiny.ipynb"
     (tiny.notebooks / "README.md").write_text("| [01 Tiny](01_tiny.ipynb) | little | – | 99 | – |\n", encoding="utf-8")
     before = nbformat.read(chapter, as_version=4)
-    assert tiny.call("refresh_notebooks") == 0
+    assert tiny.call("refresh") == 0
     after = nbformat.read(chapter, as_version=4)
     assert [(cell.id, cell.source) for cell in after.cells] == [(cell.id, cell.source) for cell in before.cells]
     texts = ["".join(out.get("text", "") for out in cell.get("outputs", [])) for cell in after.cells]
     assert texts[2] == "0.25\n" and texts[4].startswith("01.1  not yet")
     assert not any(cell.metadata for cell in after.cells)
-    assert after.metadata == scripts.notebooks.METADATA
+    assert after.metadata == scripts.files.METADATA
     assert "01.3  right" in solution.read_text(encoding="utf-8")
     readme = (tiny.notebooks / "README.md").read_text(encoding="utf-8")
     assert readme == "| [01 Tiny](01_tiny.ipynb) | little | – | 3 | 2 |\n"
 
     stored = chapter.read_bytes()
-    assert tiny.call("refresh_notebooks", "--only", "1") == 0
+    assert tiny.call("refresh", "--only", "1") == 0
     assert chapter.read_bytes() == stored  # again: the same file
     assert capfd.readouterr().err == ""  # the kernel's remarks too
 
 
 def test_refresh_stores_no_outputs_from_other_data(tiny, scripts, monkeypatch, capsys):
-    monkeypatch.setattr(scripts.refresh_notebooks, "sms_data", lambda: False)
+    monkeypatch.setattr(scripts.refresh, "sms_data", lambda: False)
     stored = (tiny.notebooks / "01_tiny.ipynb").read_bytes()
-    assert tiny.call("refresh_notebooks") == 2
+    assert tiny.call("refresh") == 2
     assert "the SMS collection cannot be had here" in capsys.readouterr().err
     assert (tiny.notebooks / "01_tiny.ipynb").read_bytes() == stored
 
@@ -75,7 +75,7 @@ def test_refresh_leaves_a_failing_notebook_as_it_was(tiny, capsys, source, words
     nbformat.write(notebook, chapter)
     (tiny.notebooks / "solutions" / "01_tiny.ipynb").unlink()
     stored = chapter.read_bytes()
-    assert tiny.call("refresh_notebooks") == 1
+    assert tiny.call("refresh") == 1
     error = capsys.readouterr().err
     assert "01_tiny.ipynb: left as it was: " in error and words in error
     assert chapter.read_bytes() == stored

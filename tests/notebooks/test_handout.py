@@ -34,7 +34,7 @@ def handed_out(tmp_path_factory):
     def hand_out(only: str | None = None) -> Path:
         if only not in made:
             folder = tmp_path_factory.mktemp("handout") / "course"
-            script = Path(__file__).parents[2] / "scripts" / "classroom.py"
+            script = Path(__file__).parents[2] / "notebooks" / "tools" / "classroom.py"
             chosen = ["--only", only] if only else []
             subprocess.run([sys.executable, script, "handout", folder, *chosen], check=True, stdout=subprocess.DEVNULL)
             made[only] = folder
@@ -57,7 +57,7 @@ def test_nothing_for_teachers_and_no_file_that_is_missing(handed_out):
     folder = handed_out()
     for page in (folder / "README.md", folder / "notebooks" / "README.md"):
         text = page.read_text(encoding="utf-8")
-        found = re.search(r"requirements-dev|classroom\.py|solutions/|refresh_notebooks|pytest|For teachers", text)
+        found = re.search(r"requirements-dev|classroom\.py|solutions/|refresh\.py|pytest|For teachers", text)
         assert not found, f"{page}: {found[0]}"
     for name in re.findall(r"(?<!tests/)scripts/(\w+)\.py", "\n".join(pages(folder).values())):
         assert (folder / "scripts" / f"{name}.py").is_file(), name
@@ -81,6 +81,6 @@ def test_commands_work_in_it(handed_out):
 @pytest.mark.parametrize("chapter", ["01_text_to_tokens", "15_the_comparison"])
 def test_chapters_run_in_it(handed_out, scripts, tmp_path, chapter):
     """15 reads the repository's results, and crashed where these were left out."""
-    notebook = scripts.notebooks.execute(handed_out("01,15") / "notebooks" / f"{chapter}.ipynb", cwd=tmp_path)
+    notebook = scripts.files.execute(handed_out("01,15") / "notebooks" / f"{chapter}.ipynb", cwd=tmp_path)
     printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("  not yet: " in text for text in printed)

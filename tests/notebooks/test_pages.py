@@ -43,7 +43,7 @@ def test_the_first_cell_says_what_to_expect(path, scripts):
     repository = re.search(r"/github/([^/]+/[^/]+)/blob/", badge)[1]
     assert badge == BADGE.format(repository, path.name)
     assert "After this chapter you can" in first.source and "You need" in first.source
-    assert scripts.refresh_notebooks.TIMES.search(first.source), "no: Reading N minutes, running M seconds"
+    assert scripts.refresh.TIMES.search(first.source), "no: Reading N minutes, running M seconds"
 
 
 @both
@@ -118,4 +118,4 @@ def test_the_map_has_every_chapter_with_its_times(scripts):
     text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\((\d\d_\w+\.ipynb)\)", text)) >= {path.name for path in CHAPTERS}
     there = {path.name[:2]: path for path in CHAPTERS}
-    assert scripts.refresh_notebooks.fill_map(text, there) == text, "run notebooks/tools/refresh.py --map"
+    assert scripts.refresh.fill_map(text, there) == text, "run notebooks/tools/refresh.py --map"

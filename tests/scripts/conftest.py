@@ -34,7 +34,7 @@ def command(monkeypatch, capsys) -> Callable:
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
     def call(script: str, *arguments: object) -> Result:
-        cli, module = importlib.import_module("_cli"), importlib.import_module(script)
+        cli, module = importlib.import_module("common.cli"), importlib.import_module(script)
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.run(module.main)

@@ -16,7 +16,7 @@ SCRIPTS = sorted(file for file in (ROOT / "scripts").glob("[!_]*.py"))
 
 @pytest.fixture
 def cli(command):
-    return importlib.import_module("_cli")
+    return importlib.import_module("common.cli")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -77,7 +77,7 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
         "    after(self, progress)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "experiment.Experiment.after_epoch = then_interrupt\n"
-        "finetune_spam._cli.run(finetune_spam.main)"
+        "finetune_spam.cli.run(finetune_spam.main)"
     )
     done = subprocess.run(
         [sys.executable, "-c", interrupt, *map(str, arguments), "--out", out],

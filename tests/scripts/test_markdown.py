@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-markdown = importlib.import_module("_markdown")
+markdown = importlib.import_module("common.markdown")
 
 EVIL = ["a|b", "*bold*", "_under_", "<script>alert(1)</script>", "`code`", "$x$", "[link](http://x)", "# head", "x\ny"]
 

@@ -138,7 +138,7 @@ def test_divergence_is_a_failed_run(command, options, tmp_path):
 
 
 def test_any_exception_leaves_failed_and_says_how_to_resume(command, options, tmp_path, monkeypatch):
-    real = importlib.import_module("_pretraining_run").PretrainingRun.write_history
+    real = importlib.import_module("common.pretraining_run").PretrainingRun.write_history
 
     def write_history(self, progress):
         if progress.step == 8:

@@ -34,7 +34,7 @@ def stopped_by(command, arguments, monkeypatch):
     """Function: an exception, raised after the second epoch of a run -> the command's result."""
 
     def stop(error: BaseException):
-        experiment = importlib.import_module("_experiment").Experiment
+        experiment = importlib.import_module("common.experiment").Experiment
         real = experiment.after_epoch
 
         def after_epoch(self, progress):
@@ -106,7 +106,7 @@ def test_any_exception_leaves_failed_and_one_line_that_says_how_to_resume(error,
 def test_a_full_disk_names_file_and_folder(arguments, tmp_path):
     """A limit on the size of files stands in for a full disk: the state with full fine-tuning does not fit."""
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n"
-    limited += "import finetune_spam\nfinetune_spam._cli.run(finetune_spam.main)"
+    limited += "import finetune_spam\nfinetune_spam.cli.run(finetune_spam.main)"
     done = subprocess.run(
         [sys.executable, "-c", limited, *map(str, [*arguments, "--method", "full"])],
         env=os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"},

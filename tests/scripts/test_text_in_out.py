@@ -25,7 +25,7 @@ def run(command, table, columns, tmp_path):
 
 @pytest.fixture
 def text():
-    return importlib.import_module("_text")
+    return importlib.import_module("common.text")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -40,7 +40,7 @@ def test_the_processes_go_on_together_after_an_interruption(table, columns, tmp_
     settings = ["--model", "practice", "--data", table, *columns, "--epochs", 2, "--method", "head"]
     stop = "import sys, finetune_spam, _experiment; after = experiment.Experiment.after_epoch\n"
     stop += "def stop(self, progress):\n    after(self, progress)\n    raise KeyboardInterrupt\n"
-    stop += "experiment.Experiment.after_epoch = stop\nfinetune_spam._cli.run(finetune_spam.main)"
+    stop += "experiment.Experiment.after_epoch = stop\nfinetune_spam.cli.run(finetune_spam.main)"
     interrupted = subprocess.run(
         [sys.executable, "-c", stop, *map(str, [*settings, "--out", tmp_path / "two"])],
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"},
