@@ -76,8 +76,8 @@ def dora(
     rank: int = 8,
     alpha: float = 8,
     scaling: str = "alpha/rank",
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     dropout: float = 0.0,
     init: str = "kaiming",
     train_head: bool = False,
@@ -88,8 +88,8 @@ def dora(
         rank: inner dimension r of the update
         alpha: numerator of the update's scale
         scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target: linear layers to change: all, or names such as q_proj,v_proj
-        layers: only in these blocks, such as 0-3,11
+        target_modules: linear layers to change: all, or names such as q_proj,v_proj
+        layers_to_transform: only in these blocks, such as 0-3,11
         dropout: dropout before A while training
         init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by DoRA
@@ -98,4 +98,4 @@ def dora(
     def wrapper(linear: nn.Module) -> nn.Module:
         return LinearWithDoRA(linear, rank, alpha, scaling=scaling, dropout=dropout, init=init)
 
-    wrap_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)

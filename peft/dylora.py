@@ -135,8 +135,8 @@ def dylora(
     model: nn.Module,
     rank: int = 8,
     alpha: float = 8,
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     frozen: bool = False,
     train_head: bool = False,
 ) -> None:
@@ -145,8 +145,8 @@ def dylora(
     Args:
         rank: the largest rank r
         alpha: numerator of the update's scale alpha/b
-        target: linear layers to change: all, or names such as q_proj,v_proj
-        layers: only in these blocks, such as 0-3,11
+        target_modules: linear layers to change: all, or names such as q_proj,v_proj
+        layers_to_transform: only in these blocks, such as 0-3,11
         frozen: in a step with rank b, update only row and column b
         train_head: train the head fully instead of by DyLoRA
     """
@@ -159,4 +159,4 @@ def dylora(
         leads = False
         return layer
 
-    wrap_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)

@@ -152,8 +152,8 @@ def replace_linear_with_lora(
     model: nn.Module,
     rank: int,
     alpha: float,
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     train_head: bool = False,
     **options,
 ) -> list[str]:
@@ -163,7 +163,9 @@ def replace_linear_with_lora(
         kind = EmbeddingWithLoRA if isinstance(layer, nn.Embedding) else LinearWithLoRA
         return kind(layer, rank, alpha, **options)
 
-    return wrap_layers(model, wrapper, target, layers, train_head, kinds=(*linear_kinds(), nn.Embedding))
+    return wrap_layers(
+        model, wrapper, target_modules, layers_to_transform, train_head, kinds=(*linear_kinds(), nn.Embedding)
+    )
 
 
 def lora(
@@ -171,8 +173,8 @@ def lora(
     rank: int = 8,
     alpha: float = 8,
     scaling: str = "alpha/rank",
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     dropout: float = 0.0,
     init: str = "kaiming",
     train_head: bool = False,
@@ -183,11 +185,11 @@ def lora(
         rank: inner dimension r of the update
         alpha: numerator of the update's scale
         scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target: layers to change: all, or names such as q_proj,v_proj
-        layers: only in these blocks, such as 0-3,11
+        target_modules: layers to change: all, or names such as q_proj,v_proj
+        layers_to_transform: only in these blocks, such as 0-3,11
         dropout: dropout before A while training
         init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by LoRA
     """
     options = {"scaling": scaling, "dropout": dropout, "init": init}
-    replace_linear_with_lora(model, rank, alpha, target, layers, train_head, **options)
+    replace_linear_with_lora(model, rank, alpha, target_modules, layers_to_transform, train_head, **options)

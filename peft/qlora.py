@@ -39,8 +39,8 @@ def qlora(
     rank: int = 8,
     alpha: float = 8,
     scaling: str = "alpha/rank",
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     dropout: float = 0.0,
     init: str = "kaiming",
     train_head: bool = False,
@@ -54,8 +54,8 @@ def qlora(
         rank: inner dimension r of the update
         alpha: numerator of the update's scale
         scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target: linear layers to give LoRA to: all, or names such as q_proj,v_proj
-        layers: LoRA only in these blocks, such as 0-3,11
+        target_modules: linear layers to give LoRA to: all, or names such as q_proj,v_proj
+        layers_to_transform: LoRA only in these blocks, such as 0-3,11
         dropout: dropout before A while training
         init: start of A: kaiming, or normal (std 1/√rank)
         train_head: train the head fully instead of by LoRA
@@ -67,6 +67,6 @@ def qlora(
     def wrapper(linear: nn.Module) -> nn.Module:
         return LinearWithLoRA(linear, rank, alpha, scaling=scaling, dropout=dropout, init=init)
 
-    wrap_layers(model, wrapper, target, layers, train_head)
+    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)
     if quantize:
         quantize_linear_layers(model.h, bits, double_quant)  # those under a LoRA, and those without

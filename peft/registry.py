@@ -85,10 +85,10 @@ METHODS = {  # in teaching order
 }
 
 
-def apply(model: nn.Module, method: str, also_train: str | None = None, **options) -> nn.Module:
+def apply(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> nn.Module:
     """Put a method into a model, in place; afterwards exactly the parameters to train require grad.
 
-    also_train   modules to train fully besides, such as "wte,ln_f"
+    modules_to_save   modules to train fully besides, such as "wte,ln_f"
     options      the method's own; METHODS[method].options lists them
 
     What trains is float32, whatever the precision of the base. Raises InputError for an unknown method, an option that
@@ -98,7 +98,7 @@ def apply(model: nn.Module, method: str, also_train: str | None = None, **option
     check(inner, method, options)
     base = fingerprints(inner)  # before anything changes
     with unchanged_if_refused(inner):
-        put_in(inner, method, also_train, **options)
+        put_in(inner, method, modules_to_save, **options)
     inner.peft.base_fingerprints = base  # an adapter file says which model it belongs to
     return model
 
@@ -119,7 +119,7 @@ def check(model: nn.Module, method: str, options: dict) -> None:
             raise InputError(f"{method} has no option {name!r}; it takes {takes}")
 
 
-def put_in(model: nn.Module, method: str, also_train: str | None = None, **options) -> None:
+def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> None:
     """``apply``, without the fingerprint of the base, and without a way back."""
     check(model, method, options)
     options = without_numpy(options)
@@ -128,14 +128,14 @@ def put_in(model: nn.Module, method: str, also_train: str | None = None, **optio
     model.train(model.training)  # new modules start in training mode, whatever the model is in
     if has_classification_head(model) and not METHODS[method].lora_head:
         model.lm_head.requires_grad_(True)
-    if also_train:
-        unfreeze(model, also_train)
+    if modules_to_save:
+        unfreeze(model, modules_to_save)
     if not trainable_parameters(model):
         raise InputError(f"{method} trains nothing on this model; give it a classification head first")
     keep_trained_in_float32(model)
     settings = {name: options.get(name, p.default) for name, p in METHODS[method].options.items()}
-    if also_train:
-        settings["also_train"] = also_train
+    if modules_to_save:
+        settings["modules_to_save"] = modules_to_save
     model.peft = PeftState(method, settings)
 
 

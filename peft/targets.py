@@ -19,46 +19,48 @@ def freeze(model: nn.Module) -> None:
 
 
 def unfreeze(model: nn.Module, names: str) -> None:
-    """Train these modules fully: ``"wte,ln_f"`` (the libraries call them modules_to_save)."""
+    """Train these modules fully: ``"wte,ln_f"``."""
     for name in matching(model, names, nn.Module):
         model.get_submodule(name).requires_grad_(True)
 
 
 def select(
     model: nn.Module,
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     kinds: Kinds | None = None,
     head: bool = True,
 ) -> list[str]:
     """Names of the modules to change.
 
-    target   ``all`` (every linear layer), or a list such as ``q_proj,v_proj``, ``mlp.fc_in`` or ``h.11.*``
-    layers   only these blocks: ``0-3,11``; the modules outside blocks are then left alone
-    kinds    the classes that a named module may have; linear layers without
-    head     may the classification head be among them? A language-model head is only taken when named, because
-             it is the embedding matrix too
+    target_modules       ``all`` (every linear layer), or names such as ``q_proj,v_proj``, ``mlp.fc_in`` or ``h.11.*``
+    layers_to_transform  only these blocks: ``0-3,11``; the modules outside blocks are then left alone
+    kinds                the classes that a named module may have; linear layers without
+    head                 may the classification head be among them? A language-model head is only taken when named,
+                         because it is the embedding matrix too
 
     Raises InputError when a name matches nothing.
     """
-    if target == "all":
+    if target_modules == "all":
         names = [name for name, module in model.named_modules() if isinstance(module, linear_kinds())]
         if not has_classification_head(model):
             names = [name for name in names if name != "lm_head"]
     else:
-        names = matching(model, target, kinds or linear_kinds())
+        names = matching(model, target_modules, kinds or linear_kinds())
     if not head and has_classification_head(model):
         names = [name for name in names if name != "lm_head"]
-    if layers is not None:
+    if layers_to_transform is not None:
         if not hasattr(model, "h"):
-            raise InputError("layers picks among the blocks h.0, h.1, … of a GPT-2, and this model has none")
-        wanted = parse_layers(layers, len(model.h))
+            raise InputError(
+                "layers_to_transform picks among the blocks h.0, h.1, … of a GPT-2, and this model has none"
+            )
+        wanted = parse_layers(layers_to_transform, len(model.h))
         names = [name for name in names if (block := re.match(r"h\.(\d+)\.", name)) and int(block[1]) in wanted]
-    if not names and target == "all" and layers is None:
+    if not names and target_modules == "all" and layers_to_transform is None:
         there = sorted({type(module).__name__ for module in model.modules() if module is not model})
         raise InputError(f"this model has no linear layer to change, only {', '.join(there) or 'itself'}")
     if not names:
-        raise InputError(f"target {target!r} leaves no module to change; try --target all")
+        raise InputError(f"target_modules {target_modules!r} leaves no module to change; try --target-modules all")
     return names
 
 
@@ -91,8 +93,8 @@ def no_hit(wanted: str, modules: dict[str, nn.Module], fitting: dict[str, nn.Mod
 def wrap_layers(
     model: nn.Module,
     wrapper: Callable[[nn.Module], nn.Module],
-    target: str = "all",
-    layers: str | None = None,
+    target_modules: str = "all",
+    layers_to_transform: str | None = None,
     train_head: bool = False,
     kinds: Kinds | None = None,
     weight_only: bool = False,
@@ -105,10 +107,10 @@ def wrap_layers(
     nn.MultiheadAttention reads the weights of its out_proj and never calls it: ``all`` passes over such a layer, and
     naming it is refused. nn.TransformerEncoder does so when nothing trains, and is told to call its layers.
     """
-    names = select(model, target, layers, kinds, head=not train_head)
+    names = select(model, target_modules, layers_to_transform, kinds, head=not train_head)
     if not weight_only:
         silent = [name for name in names if isinstance(parent(model, name), nn.MultiheadAttention)]
-        if silent and target != "all" or silent == names:
+        if silent and target_modules != "all" or silent == names:
             raise InputError(f"{silent[0]} is never called by nn.MultiheadAttention; minlora can change it")
         names = [name for name in names if name not in silent]
     for name in names:
@@ -138,11 +140,11 @@ def parent(model: nn.Module, name: str) -> nn.Module:
 def parse_layers(layers: str, count: int) -> set[int]:
     """``"0-3,11"`` -> {0, 1, 2, 3, 11}. Raises InputError for anything else, and for blocks that do not exist."""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", layers):
-        raise InputError(f"layers {layers!r} is not a list such as 0-3,11")
+        raise InputError(f"layers_to_transform {layers!r} is not a list such as 0-3,11")
     chosen = set()
     for part in layers.split(","):
         first, _, last = part.partition("-")
         if len(part) > 20 or not int(first) <= int(last or first) < count:
-            raise InputError(f"layers {layers!r}: this model has blocks 0 to {count - 1}")
+            raise InputError(f"layers_to_transform {layers!r}: this model has blocks 0 to {count - 1}")
         chosen |= set(range(int(first), int(last or first) + 1))
     return chosen

@@ -1,7 +1,7 @@
 """Fine-tune GPT-2 into a spam classifier, by any method of peft/.
 
     python scripts/finetune_spam.py --method lora
-    python scripts/finetune_spam.py --method lora --rank 4 --target q_proj,v_proj
+    python scripts/finetune_spam.py --method lora --rank 4 --target-modules q_proj,v_proj
     python scripts/finetune_spam.py --method selective --recipe book           # Raschka (2024), chapter 6
     python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
 
@@ -191,7 +191,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         help="room for the frozen-feature cache: what frozen lower blocks give, kept from epoch to epoch (default: "
         "%(default)s)",
     )
-    parser.add_argument("--also-train", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
+    parser.add_argument("--modules-to-save", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
 
     group = parser.add_argument_group("options of the methods")
     users: dict[str, list[str]] = {}
@@ -217,8 +217,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         if option not in peft.METHODS[args.method].options:
             takes = ", ".join(f"--{name.replace('_', '-')}" for name in peft.METHODS[args.method].options)
             parser.error(f"--{option.replace('_', '-')} is no option of {args.method} (it takes {takes or 'none'})")
-    if args.also_train:
-        options["also_train"] = args.also_train
+    if args.modules_to_save:
+        options["modules_to_save"] = args.modules_to_save
     return args, options
 
 

@@ -44,7 +44,7 @@ def read_config(folder: Path) -> dict:
 
 def check_option(what: str, method: str, name: str, value: object) -> None:
     """Raise InputError unless a value is one that the method's option could have been saved with."""
-    if name == "also_train":
+    if name == "modules_to_save":
         kinds = (str,)
     elif name in METHODS[method].options:
         annotation = METHODS[method].options[name].annotation

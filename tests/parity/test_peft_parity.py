@@ -98,8 +98,8 @@ def ours(checkpoint):
         "ia3": randomised(checkpoint, "ia3"),
         "ia3 with queries": randomised(checkpoint, "ia3", queries=True),
         "layernorm": randomised(checkpoint, "layernorm"),
-        "one AdamW step": randomised(checkpoint, "lora", **lora, target="out_proj,fc_in,fc_out"),
-        "one AdamW step of dora": randomised(checkpoint, "dora", **lora, target="out_proj,fc_in,fc_out"),
+        "one AdamW step": randomised(checkpoint, "lora", **lora, target_modules="out_proj,fc_in,fc_out"),
+        "one AdamW step of dora": randomised(checkpoint, "dora", **lora, target_modules="out_proj,fc_in,fc_out"),
     }
 
 

@@ -11,11 +11,11 @@ from gpt2 import GPT2, load_gpt2
 from peft.dylora import set_rank
 
 SAVED = {  # name -> method and options
-    **{f"{method} on the head": (method, {"target": "lm_head"}) for method in ("lora", "rslora", "dora")},
-    **{f"{method} on the head": (method, {"target": "lm_head"}) for method in ("dylora", "minlora")},
-    "qlora on the head": ("qlora", {"target": "lm_head", "quantize": False}),
-    "lora on the embedding": ("lora", {"target": "wte"}),
-    "lora on the head and queries": ("lora", {"target": "lm_head,q_proj", "rank": 3}),
+    **{f"{method} on the head": (method, {"target_modules": "lm_head"}) for method in ("lora", "rslora", "dora")},
+    **{f"{method} on the head": (method, {"target_modules": "lm_head"}) for method in ("dylora", "minlora")},
+    "qlora on the head": ("qlora", {"target_modules": "lm_head", "quantize": False}),
+    "lora on the embedding": ("lora", {"target_modules": "wte"}),
+    "lora on the head and queries": ("lora", {"target_modules": "lm_head,q_proj", "rank": 3}),
     "dylora cut at rank 2": ("dylora", {"rank": 4}),
 }
 CREATED = {  # name -> their target_modules

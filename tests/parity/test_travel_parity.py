@@ -23,13 +23,16 @@ HIDDEN = {"encoder_hidden": 9, "prefix_hidden": 9, "virtual_tokens": 5}
 SAVED = {  # name -> method and options: ours -> theirs
     **{method: (method, {}) for method in TYPES},
     "lora scaled by alpha": ("lora", {"rank": 3, "alpha": 2.0, "scaling": "alpha", "init": "normal"}),
-    "lora on some layers": ("lora", {"rank": 3, "target": "q_proj,v_proj,fc_in", "layers": "1", "dropout": 0.1}),
-    "lora on the embedding": ("lora", {"rank": 3, "target": "wte,wpe,out_proj"}),
-    "lora with a trained head": ("lora", {"rank": 3, "train_head": True, "also_train": "ln_f,wpe"}),
-    "dora on queries": ("dora", {"rank": 3, "target": "q_proj"}),
+    "lora on some layers": (
+        "lora",
+        {"rank": 3, "target_modules": "q_proj,v_proj,fc_in", "layers_to_transform": "1", "dropout": 0.1},
+    ),
+    "lora on the embedding": ("lora", {"rank": 3, "target_modules": "wte,wpe,out_proj"}),
+    "lora with a trained head": ("lora", {"rank": 3, "train_head": True, "modules_to_save": "ln_f,wpe"}),
+    "dora on queries": ("dora", {"rank": 3, "target_modules": "q_proj"}),
     "rslora of rank 5": ("rslora", {"rank": 5, "alpha": 7}),
     "ia3 with queries": ("ia3", {"queries": True}),
-    "prompt and a layer": ("prompt", {"also_train": "h.1.mlp.fc_in,k_proj"}),
+    "prompt and a layer": ("prompt", {"modules_to_save": "h.1.mlp.fc_in,k_proj"}),
     "p-tuning by an lstm": ("p-tuning", {"encoder": "lstm", "encoder_layers": 1}),
 }
 # Their encoders exist only while training, and without them the library cannot save such an adapter again.

@@ -75,11 +75,11 @@ def test_multihead_attention(method):
     x = torch.randn(2, 5, 16)
     check(model, lambda model: model(x))
     if method == "minlora":
-        assert peft.apply(Attends(), method, target="out_proj")
+        assert peft.apply(Attends(), method, target_modules="out_proj")
     else:
         assert {name.split(".")[0] for name in peft.trainable_parameters(model)} == {"out"}
         with pytest.raises(InputError, match="never called by nn.MultiheadAttention; minlora"):
-            peft.apply(Attends(), method, target="out_proj")
+            peft.apply(Attends(), method, target_modules="out_proj")
 
 
 @family
@@ -143,9 +143,9 @@ def test_methods_for_gpt2_say_so(method):
     "model, options, said",
     [
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), {}, "no linear layer to change, only Conv2d, ReLU"),
-        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(2, 2)), {"target": "0"}, "'0' is a Conv1d, which"),
-        (nn.Sequential(nn.Linear(2, 2)), {"layers": "0"}, "layers picks among the blocks"),
-        (nn.Sequential(nn.Linear(2, 2)), {"target": "zzz"}, "no module is called 'zzz'"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.Linear(2, 2)), {"target_modules": "0"}, "'0' is a Conv1d, which"),
+        (nn.Sequential(nn.Linear(2, 2)), {"layers_to_transform": "0"}, "layers_to_transform picks among the blocks"),
+        (nn.Sequential(nn.Linear(2, 2)), {"target_modules": "zzz"}, "no module is called 'zzz'"),
     ],
 )
 @family
@@ -195,5 +195,5 @@ def test_other_things_are_no_whole_numbers(rank, new_model):
 def test_a_head_after_lora_on_the_embedding(new_model, tokens):
     from gpt2.classifier import add_classification_head
 
-    model = peft.apply(new_model("language modelling"), "lora", target="wte")
+    model = peft.apply(new_model("language modelling"), "lora", target_modules="wte")
     assert add_classification_head(model, 3)(tokens).shape == (3, 9, 3)

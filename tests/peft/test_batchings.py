@@ -16,9 +16,9 @@ CONFIG = GPT2Config(vocab_size=97, n_positions=48, n_embd=64, n_layer=3, n_head=
 CASES = [(name, {}) for name in peft.METHODS] + [
     ("p-tuning", {"template": "[P][P] TEXT [P][P]"}),
     ("selective", {"blocks": 2}),
-    ("lora", {"layers": "2"}),  # two frozen blocks below it
+    ("lora", {"layers_to_transform": "2"}),  # two frozen blocks below it
     ("lora", {"train_head": True}),
-    ("lora", {"also_train": "ln_f"}),
+    ("lora", {"modules_to_save": "ln_f"}),
 ]
 
 

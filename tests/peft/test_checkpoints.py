@@ -18,19 +18,22 @@ from peft.files.adapter import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, adapter_tenso
 from peft.files.fields import Field
 
 VARIETY = [
-    ("lora", {"rank": 3, "alpha": 2.5, "scaling": "alpha", "target": "q_proj,fc_out", "layers": "1"}),
-    ("lora", {"target": "wte,wpe,k_proj", "also_train": "ln_f"}),
-    ("lora", {"also_train": "h.0.attn.out_proj"}),  # the base weight below a LoRA: theirs has no place for it
-    ("lora", {"train_head": True, "also_train": "wpe,h.0.ln_1"}),
+    (
+        "lora",
+        {"rank": 3, "alpha": 2.5, "scaling": "alpha", "target_modules": "q_proj,fc_out", "layers_to_transform": "1"},
+    ),
+    ("lora", {"target_modules": "wte,wpe,k_proj", "modules_to_save": "ln_f"}),
+    ("lora", {"modules_to_save": "h.0.attn.out_proj"}),  # the base weight below a LoRA: theirs has no place for it
+    ("lora", {"train_head": True, "modules_to_save": "wpe,h.0.ln_1"}),
     ("rslora", {"rank": 5, "alpha": 3}),
-    ("dora", {"rank": 2, "target": "v_proj"}),
+    ("dora", {"rank": 2, "target_modules": "v_proj"}),
     ("dylora", {"rank": 4, "frozen": True}),
     ("qlora", {"rank": 2, "bits": 8}),
-    ("ia3", {"queries": True, "also_train": "ln_f"}),
-    ("prompt", {"virtual_tokens": 3, "init": "text", "init_text": "!", "also_train": "h.1.attn.q_proj,mlp.fc_in"}),
+    ("ia3", {"queries": True, "modules_to_save": "ln_f"}),
+    ("prompt", {"virtual_tokens": 3, "init": "text", "init_text": "!", "modules_to_save": "h.1.attn.q_proj,mlp.fc_in"}),
     ("p-tuning", {"template": "[P][P] TEXT [P]"}),  # nor for virtual tokens behind the text
     ("prefix", {"virtual_tokens": 4, "prefix_hidden": 7}),
-    ("mam", {"virtual_tokens": 4, "prefix_hidden": 0, "also_train": "wte"}),
+    ("mam", {"virtual_tokens": 4, "prefix_hidden": 0, "modules_to_save": "wte"}),
     ("full", {}),
     ("selective", {"blocks": 2}),
 ]
@@ -70,7 +73,7 @@ def test_layouts(new_model, tmp_path):
 @pytest.mark.parametrize(
     "method, options, reason",
     [
-        ("lora", {"also_train": "h.0.attn.out_proj"}, "has trained h.0.attn.out_proj.linear.weight"),
+        ("lora", {"modules_to_save": "h.0.attn.out_proj"}, "has trained h.0.attn.out_proj.linear.weight"),
         ("p-tuning", {"template": "TEXT [P]"}, "only before the text"),
     ],
 )

@@ -23,7 +23,7 @@ def config_of(folder) -> dict:
 
 @pytest.mark.parametrize("method, target", UNTIED)
 def test_a_language_models_head_apart_from_its_embedding(method, target, new_model, randomise, tokens, tmp_path):
-    model = randomise(peft.apply(new_model("language modelling"), method, target=target))
+    model = randomise(peft.apply(new_model("language modelling"), method, target_modules=target))
     expected = model(tokens)
     peft.save(model, tmp_path / "adapter")
     assert torch.equal(peft.load(new_model("language modelling"), tmp_path / "adapter")(tokens), expected)
@@ -62,7 +62,7 @@ def test_a_head_is_known_by_more_than_shared_memory(classes, new_model):
 
 @pytest.mark.parametrize("method", FAMILY)
 def test_lora_on_the_classification_head_alone(method, new_model, randomise, tokens, tmp_path):
-    model = randomise(peft.apply(new_model(), method, target="lm_head"))
+    model = randomise(peft.apply(new_model(), method, target_modules="lm_head"))
     peft.save(model, tmp_path / "adapter")
     config = config_of(tmp_path / "adapter")
     assert config["peft_type"] == OWN_TYPE and "only the classification head has a LoRA" in config["reason"]
@@ -71,9 +71,9 @@ def test_lora_on_the_classification_head_alone(method, new_model, randomise, tok
 
 
 @pytest.mark.parametrize("options", [{}, {"queries": True}])
-@pytest.mark.parametrize("also_train", ["h.0.attn.k_proj", "q_proj", "h.1.mlp.fc_out"])
-def test_ia3_with_a_trained_layer_that_it_scales(also_train, options, new_model, randomise, tokens, tmp_path):
-    model = randomise(peft.apply(new_model(), "ia3", also_train=also_train, **options))
+@pytest.mark.parametrize("modules_to_save", ["h.0.attn.k_proj", "q_proj", "h.1.mlp.fc_out"])
+def test_ia3_with_a_trained_layer_that_it_scales(modules_to_save, options, new_model, randomise, tokens, tmp_path):
+    model = randomise(peft.apply(new_model(), "ia3", modules_to_save=modules_to_save, **options))
     peft.save(model, tmp_path)
     config = config_of(tmp_path)
     assert config["peft_type"] == OWN_TYPE and "has trained h." in config["reason"]

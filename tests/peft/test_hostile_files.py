@@ -181,8 +181,8 @@ CONFIGS = {
     "no rank": (lambda f: edit_options(f, rank=True), "expected int"),
     "alpha infinite": (lambda f: edit_options(f, alpha=float("inf")), "beyond all reason"),
     "alpha NaN": (lambda f: edit_options(f, alpha=float("nan")), "beyond all reason"),
-    "all blocks there could be": (lambda f: edit_options(f, layers="0-999999999999"), "has blocks 0 to"),
-    "no such layer": (lambda f: edit_options(f, target="../../x"), "no module is called"),
+    "all blocks there could be": (lambda f: edit_options(f, layers_to_transform="0-999999999999"), "has blocks 0 to"),
+    "no such layer": (lambda f: edit_options(f, target_modules="../../x"), "no module is called"),
     "not there": (lambda f: (f / CONFIG_FILE).unlink(), "adapter_config.json is missing"),
 }
 

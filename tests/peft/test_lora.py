@@ -59,8 +59,8 @@ def test_dropout_acts_on_the_update_only_and_only_in_training():
         ({"scaling": "beta"}, "unknown scaling"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"init": "zeros"}, "unknown init"),
-        ({"target": "nothing"}, "no module is called 'nothing'"),
-        ({"layers": "0-9"}, "blocks 0 to 1"),
+        ({"target_modules": "nothing"}, "no module is called 'nothing'"),
+        ({"layers_to_transform": "0-9"}, "blocks 0 to 1"),
         ({"bottleneck": 4}, "lora has no option 'bottleneck'"),
     ],
 )
@@ -95,24 +95,28 @@ def test_targets_and_layers(new_model):
         model = peft.apply(new_model(), "lora", **options)
         return {name for name, m in model.named_modules() if isinstance(m, LinearWithLoRA | EmbeddingWithLoRA)}
 
-    assert changed(target="q_proj,v_proj") == {f"h.{i}.attn.{n}_proj" for i in (0, 1) for n in "qv"}
-    assert changed(target="h.1.mlp.*") == {"h.1.mlp.fc_in", "h.1.mlp.fc_out"}
-    assert changed(target="fc_in", layers="1") == {"h.1.mlp.fc_in"}
-    assert changed(target="wte,q_proj", layers=None) == {"wte", "h.0.attn.q_proj", "h.1.attn.q_proj"}
+    assert changed(target_modules="q_proj,v_proj") == {f"h.{i}.attn.{n}_proj" for i in (0, 1) for n in "qv"}
+    assert changed(target_modules="h.1.mlp.*") == {"h.1.mlp.fc_in", "h.1.mlp.fc_out"}
+    assert changed(target_modules="fc_in", layers_to_transform="1") == {"h.1.mlp.fc_in"}
+    assert changed(target_modules="wte,q_proj", layers_to_transform=None) == {
+        "wte",
+        "h.0.attn.q_proj",
+        "h.1.attn.q_proj",
+    }
     assert len(changed()) == 2 * 6 + 1
 
 
 def test_a_language_model_head_is_only_taken_when_named(new_model):
     model = peft.apply(new_model("language modelling"), "lora")
     assert type(model.lm_head) is nn.Linear
-    named = peft.apply(new_model("language modelling"), "lora", target="lm_head")
+    named = peft.apply(new_model("language modelling"), "lora", target_modules="lm_head")
     assert isinstance(named.lm_head, LinearWithLoRA) and named.lm_head.linear.weight is named.wte.weight
 
 
 def test_lora_on_the_embedding(new_model, randomise, tokens):
     model = new_model()
     before = model(tokens)
-    peft.apply(model, "lora", target="wte")
+    peft.apply(model, "lora", target_modules="wte")
     assert torch.equal(model(tokens), before)
     randomise(model)
     changed = model(tokens)

@@ -27,7 +27,9 @@ def links_of(model) -> list:
     return [module for module in model.modules() if isinstance(module, LoRAParametrization | LinearWithLoRA)]
 
 
-@pytest.mark.parametrize("options", [{}, {"rank": 3, "alpha": 5, "scaling": "alpha"}, {"target": "q_proj,fc_out"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"rank": 3, "alpha": 5, "scaling": "alpha"}, {"target_modules": "q_proj,fc_out"}]
+)
 @pytest.mark.parametrize("use", ["classification", "language modelling"])
 def test_equals_linear_with_lora_through_a_training_step(use, options, new_model, randomise, tokens):
     wrapped, chained = pair(new_model, randomise, use, **options)

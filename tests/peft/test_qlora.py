@@ -12,7 +12,7 @@ from peft.quantization import QuantizedLinear, bits_per_weight, quantize_linear_
 
 @pytest.mark.parametrize("target", ["all", "q_proj,v_proj"])
 def test_every_linear_layer_of_the_blocks_is_quantised(target, new_model):
-    model = peft.apply(new_model(), "qlora", target=target)
+    model = peft.apply(new_model(), "qlora", target_modules=target)
     assert sum(isinstance(module, QuantizedLinear) for module in model.modules()) == 2 * 6
     assert not any(type(module) is nn.Linear for module in model.h.modules())
     head = model.lm_head.linear if target == "all" else model.lm_head

@@ -12,17 +12,17 @@ from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 REFUSED = [
     ("mam", {"nonlinearity": "zzz"}),  # after its prefix is in place
-    ("lora", {"also_train": "typo"}),
+    ("lora", {"modules_to_save": "typo"}),
     ("lora", {"rank": 0}),
     ("lora", {"init": "zzz"}),
-    ("lora", {"layers": "7"}),
-    ("minlora", {"also_train": "typo"}),
+    ("lora", {"layers_to_transform": "7"}),
+    ("minlora", {"modules_to_save": "typo"}),
     ("dora", {"scaling": "zzz"}),
     ("qlora", {"bits": 3}),
     ("adapter", {"bottleneck": 0}),
-    ("prompt", {"also_train": "typo"}),
+    ("prompt", {"modules_to_save": "typo"}),
     ("prefix", {"prefix_hidden": -1}),
-    ("ia3", {"also_train": "typo"}),
+    ("ia3", {"modules_to_save": "typo"}),
     ("selective", {"blocks": 9}),
     ("zzz", {}),
     ("lora", {"zzz": 1}),

@@ -41,8 +41,8 @@ def test_blocks_that_do_not_exist(blocks, new_model):
         peft.apply(new_model(), "selective", blocks=blocks)
 
 
-def test_also_train(new_model, tokens):
-    model = peft.apply(new_model(), "lora", also_train="wpe,ln_f")
+def test_modules_to_save(new_model, tokens):
+    model = peft.apply(new_model(), "lora", modules_to_save="wpe,ln_f")
     trained = peft.trainable_parameters(model)
     assert {"wpe.weight", "ln_f.weight", "ln_f.bias"} <= set(trained)
     model(tokens).sum().backward()

@@ -40,7 +40,7 @@ def adapters(base, randomise, tmp_path):
     return adapters
 
 
-LORAS = {"spam": ("lora", 2, {"rank": 3}), "topics": ("rslora", 4, {"rank": 2, "target": "q_proj,fc_in"})}
+LORAS = {"spam": ("lora", 2, {"rank": 3}), "topics": ("rslora", 4, {"rank": 2, "target_modules": "q_proj,fc_in"})}
 
 
 def test_switching(base, adapters, new_model, tokens, tmp_path):
@@ -75,7 +75,7 @@ def test_a_switch_computes_nothing(adapters):
 
 
 MIXTURES = [
-    {"a": ("lora", 2, {"rank": 3}), "b": ("lora", 2, {"rank": 5, "target": "v_proj,fc_out"})},
+    {"a": ("lora", 2, {"rank": 3}), "b": ("lora", 2, {"rank": 5, "target_modules": "v_proj,fc_out"})},
     LORAS,
     {"a": ("lora", 2, {}), "b": ("dora", 3, {}), "c": ("ia3", 2, {})},
     {"a": ("adapter", 2, {}), "b": ("adapter-parallel", 2, {}), "c": ("bitfit", 4, {})},
@@ -110,7 +110,7 @@ def test_language_models_mix_too(adapters, tokens):
 
 
 def test_sums(base, adapters, tokens):
-    both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2, "target": "q_proj,fc_in"}))
+    both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2, "target_modules": "q_proj,fc_in"}))
     model = both.combine({"a": 0.7, "b": -0.4}, head="a")
     for name in ("h.0.attn.q_proj", "h.1.mlp.fc_in", "h.1.mlp.fc_out"):
         expected = base.get_submodule(name).weight.clone()
@@ -130,7 +130,7 @@ def test_what_does_not_go_together(base, adapters, new_model):
         prompt=("prompt", 2, {}),
         longer=("prompt", 2, {"virtual_tokens": 21}),
         scaled=("ia3", 2, {}),
-        words=("lora", 2, {"target": "wte"}),
+        words=("lora", 2, {"target_modules": "wte"}),
     )
     for attempt, said in [
         (lambda: both.use("nobody"), "there are a, prompt, longer, scaled, words"),
@@ -160,7 +160,7 @@ def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens)
     base = new_model("language modelling")
     adapters = peft.Adapters(base)
     for name in ("one", "two"):
-        model = peft.apply(over(base), "lora", rank=2, target="lm_head,q_proj")
+        model = peft.apply(over(base), "lora", rank=2, target_modules="lm_head,q_proj")
         adapters.models[name] = randomise(model, std=0.1 if name == "one" else 0.2).eval()
     torch.testing.assert_close(adapters.combine({"one": 1.0})(tokens), adapters.use("one")(tokens))
     rows = ["one", "two", "one"]

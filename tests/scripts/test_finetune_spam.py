@@ -113,7 +113,14 @@ def test_the_published_recipes_have_the_settings_of_their_sources(recipe, epochs
     expected |= {"clip": None, "pooling": "last-position", "keep_best": False, "batch_size": 8, "seed": 123}
     assert (expected | {"epochs": epochs, "recipe": recipe}).items() <= config.items()
     assert config["pad_to"] == config["max_length"] > 10
-    chosen = {"rank": rank, "alpha": float(rank), "scaling": "alpha", "init": init, "target": "all", "dropout": 0.0}
+    chosen = {
+        "rank": rank,
+        "alpha": float(rank),
+        "scaling": "alpha",
+        "init": init,
+        "target_modules": "all",
+        "dropout": 0.0,
+    }
     assert chosen.items() <= config["options"].items()
     assert f"kept epoch {epochs} of {epochs}, the last" in result.out
 
@@ -157,7 +164,7 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
         (["--rank", "100000"], 2, "--rank 100000 would train 1,395,"),
         (["--method", "adapter", "--bottleneck", "1000000"], 2, "--bottleneck 1000000 would train"),
         (["--alpha", "nan"], 2, "alpha"),
-        (["--target", "w_proj"], 2, "no module is called 'w_proj'"),
+        (["--target-modules", "w_proj"], 2, "no module is called 'w_proj'"),
         (["--epochs", "0"], 2, "--epochs"),
         (["--lr", "-1"], 2, "lr -1.0 is out of range"),
         (["--model", "gpt3"], 2, "no model 'gpt3'"),
