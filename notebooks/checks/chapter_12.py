@@ -110,8 +110,8 @@ def text_as_prefix(prefix_of):
     with torch.no_grad():
         model(torch.tensor([ids]), cache)
         expected = model(tokens, cache)
-    for i, (layer, (keys, values)) in enumerate(zip(cache, pairs, strict=True)):
-        right_k, right_v = layer.k[0, :, :3], layer.v[0, :, :3]
+    for i, (block, (keys, values)) in enumerate(zip(model.h, pairs, strict=True)):
+        right_k, right_v = cache.k[block.attn][0, :, :3], cache.v[block.attn][0, :, :3]
         if close(keys, right_v) and close(values, right_k):
             raise Wrong("keys and values are the wrong way round")
         if close(keys, right_k) and close(values, right_v):
