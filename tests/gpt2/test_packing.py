@@ -204,9 +204,9 @@ def test_a_cache_that_was_filled_ahead_computes_nothing_again(classifier, tokens
     assert below == [19]
     torch.testing.assert_close(logits, classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5)
 
-    full = FrozenFeatureCache(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for three tokens: those of 1, not of 3
+    full = FrozenFeatureCache(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for the message of three tokens
     full.fill(classifier, batches, cpu)
-    assert full.full and [len(x) for x in full.kept.values()] == [1]
+    assert full.full and [len(x) for x in full.kept.values()] == [3]
 
 
 @pytest.mark.parametrize(
