@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
+from peft.options import AdapterOptions
 from peft.wrappers import LinearWrapper, trained_dtype
 
 NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
@@ -79,46 +80,27 @@ class ParallelAdapter(nn.Module):
         return self.sublayer(x) + self.adapter(x)
 
 
-def new_adapter(model: GPT2, *options) -> BottleneckAdapter:
+def new_adapter(model: GPT2, options: AdapterOptions) -> BottleneckAdapter:
     """An adapter of the model's width, where the model's weights are."""
     weight = model.wte.weight
-    return BottleneckAdapter(model.config.n_embd, *options).to(weight.device, trained_dtype(weight))
+    new = BottleneckAdapter(model.config.n_embd, options.bottleneck, options.nonlinearity, options.adapter_scale)
+    return new.to(weight.device, trained_dtype(weight))
 
 
-def adapter(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Serial adapters (Houlsby): in every block after attention and after the MLP.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
-    options = bottleneck, nonlinearity, adapter_scale
+def adapter(model: GPT2, options: AdapterOptions) -> None:
+    """Serial adapters (Houlsby): in every block after attention and after the MLP."""
     for block in model.h:
-        block.attn.out_proj = SerialAdapter(block.attn.out_proj, new_adapter(model, *options))
-        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
+        block.attn.out_proj = SerialAdapter(block.attn.out_proj, new_adapter(model, options))
+        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, options))
 
 
-def adapter_pfeiffer(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Serial adapters (Pfeiffer): in every block after the MLP only, half the cost of Houlsby's.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
-    options = bottleneck, nonlinearity, adapter_scale
+def adapter_pfeiffer(model: GPT2, options: AdapterOptions) -> None:
+    """Serial adapters (Pfeiffer): in every block after the MLP only."""
     for block in model.h:
-        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
+        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, options))
 
 
-def adapter_parallel(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Parallel adapters (He et al.): in every block beside the MLP.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
+def adapter_parallel(model: GPT2, options: AdapterOptions) -> None:
+    """Parallel adapters (He et al.): in every block beside the MLP."""
     for block in model.h:
-        block.mlp = ParallelAdapter(block.mlp, new_adapter(model, bottleneck, nonlinearity, adapter_scale))
+        block.mlp = ParallelAdapter(block.mlp, new_adapter(model, options))

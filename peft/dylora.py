@@ -32,6 +32,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from gpt2.errors import InputError, whole_number
 from peft.lora import LinearWithLoRA, LoRALayer
 from peft.merging import finished
+from peft.options import DyLoRAOptions
 from peft.targets import wrap_layers
 
 
@@ -131,32 +132,15 @@ def set_rank(model: nn.Module, rank: int) -> None:
         dial.chosen = rank
 
 
-def dylora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    frozen: bool = False,
-    train_head: bool = False,
-) -> None:
-    """LoRA trained so that it can be cut to any smaller rank afterwards.
-
-    Args:
-        rank: the largest rank r
-        alpha: numerator of the update's scale alpha/b
-        target_modules: linear layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        frozen: in a step with rank b, update only row and column b
-        train_head: train the head fully instead of by DyLoRA
-    """
-    dial = RankDial(rank)
+def dylora(model: nn.Module, options: DyLoRAOptions) -> None:
+    """Put DyLoRA on every chosen layer, all with one dial."""
+    dial = RankDial(options.rank)
     leads = True
 
     def wrapper(linear: nn.Module) -> nn.Module:
         nonlocal leads
-        layer = LinearWithLoRA(linear, rank, alpha, DyLoRALayer, dial=dial, leads=leads, frozen=frozen)
+        own = {"dial": dial, "leads": leads, "frozen": options.frozen}
         leads = False
-        return layer
+        return LinearWithLoRA(linear, options.rank, options.alpha, DyLoRALayer, **own)
 
-    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)
+    wrap_layers(model, wrapper, options.target_modules, options.layers_to_transform, options.train_head)

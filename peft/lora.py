@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError, whole_number
 from peft.merging import to_plain
+from peft.options import LoRAOptions
 from peft.targets import wrap_layers
 from peft.wrappers import LinearWrapper, linear_kinds, matrix, plain_like, trained_dtype
 
@@ -168,28 +169,8 @@ def replace_linear_with_lora(
     )
 
 
-def lora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    scaling: str = "alpha/rank",
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    dropout: float = 0.0,
-    init: str = "kaiming",
-    train_head: bool = False,
-) -> None:
-    """Low-rank updates beside frozen linear layers, the classification head included.
-
-    Args:
-        rank: inner dimension r of the update
-        alpha: numerator of the update's scale
-        scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target_modules: layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        dropout: dropout before A while training
-        init: start of A: kaiming, or normal (std 1/√rank)
-        train_head: train the head fully instead of by LoRA
-    """
-    options = {"scaling": scaling, "dropout": dropout, "init": init}
-    replace_linear_with_lora(model, rank, alpha, target_modules, layers_to_transform, train_head, **options)
+def lora(model: nn.Module, options: LoRAOptions) -> None:
+    """Put LoRA on every chosen layer, the classification head included."""
+    own = {"scaling": options.scaling, "dropout": options.dropout, "init": options.init}
+    where = options.target_modules, options.layers_to_transform, options.train_head
+    replace_linear_with_lora(model, options.rank, options.alpha, *where, **own)

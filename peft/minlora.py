@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from peft.lora import LoRALayer
 from peft.merging import to_plain
+from peft.options import MinLoRAOptions
 from peft.targets import wrap_layers
 from peft.wrappers import is_transposed, matrix, plain_like, trained_dtype
 
@@ -56,29 +57,11 @@ def add_lora(linear: nn.Module, rank: int, alpha: float, **options) -> nn.Module
     return linear
 
 
-def minlora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    scaling: str = "alpha/rank",
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    init: str = "kaiming",
-    train_head: bool = False,
-) -> None:
-    """LoRA through PyTorch's parametrizations: the same numbers by another mechanism.
-
-    Args:
-        rank: inner dimension r of the update
-        alpha: numerator of the update's scale
-        scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target_modules: linear layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        init: start of A: kaiming, or normal (std 1/√rank)
-        train_head: train the head fully instead of by LoRA
-    """
+def minlora(model: nn.Module, options: MinLoRAOptions) -> None:
+    """Put a chain with one LoRA behind the weight of every chosen layer."""
 
     def wrapper(linear: nn.Module) -> nn.Module:
-        return add_lora(linear, rank, alpha, scaling=scaling, init=init)
+        return add_lora(linear, options.rank, options.alpha, scaling=options.scaling, init=options.init)
 
-    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head, weight_only=True)
+    where = options.target_modules, options.layers_to_transform, options.train_head
+    wrap_layers(model, wrapper, *where, weight_only=True)

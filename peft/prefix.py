@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from peft.merging import finished
+from peft.options import PrefixOptions
 from peft.prompt import PromptPerTask, check_virtual_tokens, chosen
 from peft.wrappers import trained_dtype
 
@@ -120,26 +121,12 @@ class PrefixPerTask(PromptPerTask):
         return chosen(keys, self.tasks), chosen(values, self.tasks)
 
 
-def prefix(model: GPT2, virtual_tokens: int = 20, prefix_hidden: int = 512) -> None:
-    """Keys and values before the text in every block, made by a network while training (Li & Liang).
-
-    Args:
-        virtual_tokens: trained positions before the text
-        prefix_hidden: width of the network that makes them; 0 trains them directly
-    """
-    check_virtual_tokens(model, virtual_tokens)
-    whole_number("prefix_hidden", prefix_hidden, least=0)
-    config = model.config
-    shared = SharedStart(virtual_tokens, config.n_embd, prefix_hidden) if prefix_hidden else None
+def prefix(model: GPT2, options: PrefixOptions) -> None:
+    """Put a prefix before the text in every block: made by a network while training, or, as in P-tuning v2
+    (``prefix_hidden`` is 0), trained directly."""
+    P, hidden = options.virtual_tokens, whole_number("prefix_hidden", options.prefix_hidden, least=0)
+    check_virtual_tokens(model, P)
+    shared = SharedStart(P, model.config.n_embd, hidden) if hidden else None
     for block in model.h:
-        new = PrefixTuning(config.n_head, config.head_dim, virtual_tokens, shared)
+        new = PrefixTuning(model.config.n_head, model.config.head_dim, P, shared)
         block.attn.prefix = new.over(model.wte.weight)
-
-
-def p_tuning_v2(model: GPT2, virtual_tokens: int = 20) -> None:
-    """Keys and values before the text in every block, trained directly (Liu et al.).
-
-    Args:
-        virtual_tokens: trained positions before the text
-    """
-    prefix(model, virtual_tokens, prefix_hidden=0)

@@ -44,6 +44,7 @@ from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from peft.merging import finished
+from peft.options import PromptOptions, PTuningOptions
 from peft.wrappers import trained_dtype
 
 INITS = ("random", "vocabulary", "text")
@@ -190,39 +191,19 @@ def parse_template(template: str) -> tuple[int, int]:
     return before, behind
 
 
-def prompt(model: GPT2, virtual_tokens: int = 20, init: str = "vocabulary", init_text: str | None = None) -> None:
-    """A soft prompt: trained vectors before the text (Lester et al.).
-
-    Args:
-        virtual_tokens: number of trained vectors
-        init: start of the vectors: random, vocabulary (embeddings of common tokens), or text (with init_text)
-        init_text: start from the embeddings of this text, repeated or cut to virtual_tokens
-    """
-    check_virtual_tokens(model, virtual_tokens)
-    model.prompt = SoftPrompt(starting_vectors(model, virtual_tokens, init, init_text))
+def prompt(model: GPT2, options: PromptOptions) -> None:
+    """Put a soft prompt before the text (Lester et al.)."""
+    check_virtual_tokens(model, options.virtual_tokens)
+    model.prompt = SoftPrompt(starting_vectors(model, options.virtual_tokens, options.init, options.init_text))
 
 
-def p_tuning(
-    model: GPT2,
-    virtual_tokens: int = 20,
-    template: str | None = None,
-    encoder: str = "mlp",
-    encoder_hidden: int = 256,
-    encoder_layers: int = 2,
-) -> None:
-    """A soft prompt out of an encoder, around the text as a template says (Liu et al.).
-
-    Args:
-        virtual_tokens: number of soft tokens, all before the text; a template counts its own
-        template: where soft tokens stand, such as "[P][P] TEXT [P]"
-        encoder: mlp or lstm
-        encoder_hidden: width of the encoder's hidden layers
-        encoder_layers: hidden layers of the mlp, or layers of the lstm
-    """
-    before, behind = (virtual_tokens, 0) if template is None else parse_template(template)
+def p_tuning(model: GPT2, options: PTuningOptions) -> None:
+    """Put a soft prompt with an encoder around the text, as a template says (Liu et al.)."""
+    template = options.template
+    before, behind = (options.virtual_tokens, 0) if template is None else parse_template(template)
     check_virtual_tokens(model, before + behind)
-    start = torch.randn(before + behind, model.config.n_embd)
-    network = PromptEncoder(model.config.n_embd, encoder, encoder_hidden, encoder_layers)
-    weight = model.wte.weight
-    network.to(weight.device, trained_dtype(weight))
-    model.prompt = SoftPrompt(start.to(weight), behind, network)
+    weight, width = model.wte.weight, model.config.n_embd
+    start = torch.randn(before + behind, width)
+    encoder = PromptEncoder(width, options.encoder, options.encoder_hidden, options.encoder_layers)
+    encoder.to(weight.device, trained_dtype(weight))
+    model.prompt = SoftPrompt(start.to(weight), behind, encoder)

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError
 from peft.merging import why_not_mergeable
+from peft.registry import QUANTISED_BASE
 
 
 @functools.cache
@@ -159,10 +160,7 @@ class QuantizedLinear(nn.Module):
 
 @why_not_mergeable.register
 def _(layer: QuantizedLinear) -> str:
-    return (
-        "a quantised base has no room for the update, which is finer than its levels; "
-        "load the adapter with quantize=False and merge it into the full-precision base"
-    )
+    return QUANTISED_BASE
 
 
 def quantize_linear_layers(model: nn.Module, bits: int = 4, double_quant: bool = True) -> None:

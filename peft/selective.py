@@ -29,39 +29,36 @@ from torch import nn
 
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
+from peft.options import Options, SelectiveOptions
 
 
-def full(model: nn.Module) -> None:
-    """Train every parameter: the baseline, and the method that needs the most memory."""
+def full(model: nn.Module, options: Options) -> None:
+    """Train every parameter."""
     model.requires_grad_(True)
 
 
-def head(model: GPT2) -> None:
-    """Train the new classification head only: a logistic regression on frozen features ("linear probing")."""
+def head(model: GPT2, options: Options) -> None:
+    """Train nothing besides the classification head, which every method of this file trains."""
 
 
-def selective(model: GPT2, blocks: int = 1) -> None:
-    """Train the last blocks, the final norm and the head.
-
-    Args:
-        blocks: how many blocks to train, counted from the top
-    """
-    whole_number("blocks", blocks, least=0, most=len(model.h))
+def selective(model: GPT2, options: SelectiveOptions) -> None:
+    """Train the last blocks and the final norm."""
+    whole_number("blocks", options.blocks, least=0, most=len(model.h))
     model.ln_f.requires_grad_(True)
-    for block in model.h[len(model.h) - blocks :]:
+    for block in model.h[len(model.h) - options.blocks :]:
         block.requires_grad_(True)
 
 
-def bitfit(model: nn.Module) -> None:
-    """Train every bias and the head (BitFit)."""
+def bitfit(model: nn.Module, options: Options) -> None:
+    """Train every bias."""
     for name, parameter in model.named_parameters():
         kind = name.rsplit(".", 1)[-1]
         if kind.startswith("bias") or kind.endswith("bias"):  # also an LSTM's bias_hh_l0, an attention's in_proj_bias
             parameter.requires_grad_(True)
 
 
-def layernorm(model: nn.Module) -> None:
-    """Train the gains and biases of every norm, and the head."""
+def layernorm(model: nn.Module, options: Options) -> None:
+    """Train the gains and biases of every norm."""
     norms = [module for module in model.modules() if type(module).__name__.endswith(("LayerNorm", "RMSNorm"))]
     if not norms:
         raise InputError("this model has no LayerNorm or RMSNorm to train")

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import peft
+import peft.ia3
+import peft.prompt
 from gpt2 import GPT2
 from gpt2.classifier import add_classification_head
 from gpt2.config import SIZES

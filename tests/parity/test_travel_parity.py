@@ -16,12 +16,11 @@ from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify, has_classification_head
 from gpt2.errors import InputError
 from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
-from peft.files.hugging_face import TYPES
 
 CLASSES, PAD = 3, 96
 HIDDEN = {"encoder_hidden": 9, "prefix_hidden": 9, "virtual_tokens": 5}
 SAVED = {  # name -> method and options: ours -> theirs
-    **{method: (method, {}) for method in TYPES},
+    **{name: (name, {}) for name, method in peft.METHODS.items() if method.hugging_face},
     "lora scaled by alpha": ("lora", {"rank": 3, "alpha": 2.0, "scaling": "alpha", "init": "normal"}),
     "lora on some layers": (
         "lora",
@@ -145,8 +144,8 @@ def ours(checkpoint, tmp_path_factory, answer, answers):
     for method in LANGUAGE_MODELS:
         pack(f"saved {method}, language model", peft.save, method, classes=None)
     for method in EXPORTED:
-        pack(f"exported {method}", peft.files.export, method)
-    pack("exported lora, language model", peft.files.export, "lora", classes=None)
+        pack(f"exported {method}", peft.export, method)
+    pack("exported lora, language model", peft.export, "lora", classes=None)
     for seed in (4, 5):
         pack(f"to add {seed}", peft.save, "lora", classes=None, seed=seed, rank=seed)
     return answers(result, errors)
@@ -191,7 +190,7 @@ def test_our_language_models_there(method, ours, theirs, agree):
 def test_our_files_are_in_their_layout(ours):
     for name in [name for name in ours.given if name.startswith("saved")]:
         config = json.loads((ours[name][1] / CONFIG_FILE).read_text())
-        assert config["peft_type"] == TYPES[config["method"]] and "reason" not in config, name
+        assert config["peft_type"] == peft.METHODS[config["method"]].hugging_face and "reason" not in config, name
 
 
 @pytest.mark.parametrize("ending", ["", ", language model"])

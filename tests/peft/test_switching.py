@@ -8,6 +8,7 @@ import peft
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
 from peft.dylora import set_rank
+from peft.files.adapter import adapter_tensors
 from peft.merging import to_plain
 from peft.switching import LoRAPerRow, over
 
@@ -57,7 +58,7 @@ def test_the_base_is_in_memory_once(base, adapters):
     ours = {p.data_ptr() for p in base.parameters()}
     for model in both.models.values():
         added = sum(p.numel() for p in model.parameters() if p.data_ptr() not in ours)
-        assert added == sum(p.numel() for p in peft.files.adapter.adapter_tensors(model).values())
+        assert added == sum(p.numel() for p in adapter_tensors(model).values())
 
 
 class NoOperation(TorchDispatchMode):
