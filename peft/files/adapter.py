@@ -1,7 +1,8 @@
 """Adapter files: what a method has learned, without the base model it was learned on.
 
     folder/adapter_config.json         which method, with which options, on which base model
-    folder/adapter_model.safetensors   the trained tensors, and a frozen classification head (it was drawn at random)
+    folder/adapter_model.safetensors   the trained tensors, and frozen ones that were drawn at random: a classification
+                                       head, and what the method declares as ``frozen_saved``
 
                       save                                load
     our model ──► finish, fields ──► the two files ──► check, insert, read ──► our model, equal in every bit
@@ -18,6 +19,7 @@ name in it is ever used as a path, a pattern or code.
 """
 
 import copy
+import fnmatch
 import math
 import re
 from dataclasses import asdict
@@ -45,11 +47,14 @@ from peft.state import state_of, unchanged_if_refused
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that belong into an adapter file: name -> parameter."""
-    head = "lm_head." if has_classification_head(model) else None
+    method = METHODS.get(state_of(model).method)
+    frozen = method.frozen_saved if method else ()
+    frozen += ("lm_head.*",) if has_classification_head(model) else ()
+    named = {plain_name(name): parameter for name, parameter in model.named_parameters()}
     return {
-        plain_name(name): parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad or (head and name.startswith(head))
+        name: parameter
+        for name, parameter in named.items()
+        if parameter.requires_grad or any(fnmatch.fnmatchcase(name, pattern) for pattern in frozen)
     }
 
 

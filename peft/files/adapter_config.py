@@ -10,6 +10,7 @@ from peft.registry import METHODS
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 OWN_TYPE = "GPT2_PEFT_ADAPTER"
 MOST_CONFIG_BYTES = 1_000_000
+RENAMED = {"target": "target_modules", "layers": "layers_to_transform", "also_train": "modules_to_save"}
 
 
 def read_config(folder: Path) -> dict:
@@ -47,6 +48,8 @@ def check_option(what: str, method: str, name: str, value: object) -> None:
         allowed = (str,)
     elif name in METHODS[method].options:
         allowed = kinds(METHODS[method].options[name])
+    elif name in RENAMED:
+        raise InputError(f"{what}, but it is called {RENAMED[name]} now; rename it in {CONFIG_FILE}")
     else:
         raise InputError(f"{what}, but {method} has no such option")
     allowed += (int,) if float in allowed else ()
