@@ -1,8 +1,8 @@
-"""Adapters: small bottleneck networks inserted between frozen layers (Houlsby et al., 2019).
+"""Adapters: small bottleneck networks inserted between frozen layers (Houlsby et al., 2019, arXiv:1902.00751).
 
     adapter(x) = s · up( f( down(x) ) )        down: C -> m,  f a non-linearity,  up: m -> C starts at zero
 
-      serial (Houlsby)                            parallel (He et al., 2021)
+      serial (Houlsby)                            parallel (He et al., 2021, arXiv:2110.04366)
 
          sub-layer (attention or MLP)                x ──────────┬──────────────┐
               │ y                                                │              │
@@ -15,10 +15,10 @@ A serial adapter reads what the sub-layer has made of its input; a parallel one 
 starts at zero, either leaves the untrained model exactly as it was.
 
 Trained parameters: 2 C m + C + m per adapter. Houlsby puts two into each block (after attention, after the MLP),
-Pfeiffer et al. (2020) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M, m = 32, two classes,
-with the head: 1,200,386 after Houlsby, 600,962 the others.
+Pfeiffer et al. (2020, arXiv:2005.00247) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M,
+m = 32, two classes, with the head: 1,200,386 after Houlsby, 600,962 the others.
 
-The trade: the non-linearity makes adapters more than a change of weights, so they cannot be merged: each
+The trade-off: the non-linearity makes adapters more than a change of weights, so they cannot be merged: each
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
@@ -44,7 +44,10 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         bottleneck = whole_number("bottleneck", bottleneck)
         if nonlinearity not in NONLINEARITIES:
-            raise InputError(f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}")
+            raise InputError(
+                f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}",
+                argument="nonlinearity",
+            )
         self.down = nn.Linear(dim, bottleneck)
         self.up = nn.Linear(bottleneck, dim)
         nn.init.zeros_(self.up.weight)

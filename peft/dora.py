@@ -1,4 +1,4 @@
-"""DoRA: train how long each weight vector is, and where it points, separately (Liu et al., 2024).
+"""DoRA: train length and direction of each weight vector separately (Liu et al., 2024, arXiv:2402.09353).
 
 Write each row of W, the weights of one output, as a length times a direction. Full fine-tuning often turns a row
 without making it longer, or the reverse; LoRA, whose one update does both, tends to move the two together. DoRA
@@ -37,7 +37,7 @@ from peft.wrappers import matrix, plain_like
 
 
 class LinearWithDoRA(LinearWithLoRA):
-    """A linear layer whose rows are turned by a low-rank change and stretched to a learned length; options as there."""
+    """A linear layer whose rows are turned by a low-rank update and stretched to a learned length; options as there."""
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, **options):
         super().__init__(linear, rank, alpha, **options)

@@ -1,4 +1,4 @@
-"""DyLoRA: one training run, and every rank up to r works (Valipour et al., 2022).
+"""DyLoRA: one training run, and every rank up to r works (Valipour et al., 2022, arXiv:2210.07558).
 
 Which rank does a task need? LoRA must be trained again for each one that is tried. DyLoRA draws a rank b for every
 training step and uses only the first b rows of A and columns of B, so the first ones learn what matters most and
@@ -12,7 +12,7 @@ each further one adds to them. Afterwards the rank is a dial: cut A and B at any
                   · · · · · · ·  4 = r                ░ ░ · ·
 
 Trained parameters: LoRA's at rank r, r (in + out) per layer. GPT-2 124M, every linear layer and a head of two
-classes: 1,333,264 at r = 8. The trade: a search over ranks for the price of one run, and the layers merge like
+classes: 1,333,264 at r = 8. The trade-off: a search over ranks for the price of one run, and the layers merge like
 LoRA's; but at the full rank it is usually a little behind a LoRA trained for that rank alone, whose last rows are
 trained in every step.
 
@@ -128,7 +128,9 @@ def set_rank(model: nn.Module, rank: int) -> None:
     rank = whole_number("rank", rank, least=0)
     for dial in dials:
         if not 1 <= rank <= dial.maximum:
-            raise InputError(f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}")
+            raise InputError(
+                f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}", argument="rank"
+            )
         dial.chosen = rank
 
 

@@ -1,4 +1,4 @@
-"""IA³: learn to turn signals up and down, with one number per channel (Liu et al., 2022, "T-Few").
+"""IA³: learn to scale signals, with one number per channel (Liu et al., 2022, "T-Few", arXiv:2205.05638).
 
 "Infused Adapter by Inhibiting and Amplifying Inner Activations": keys, values and the MLP's hidden layer are each
 multiplied by a learned vector. Nothing is added to the network; its own features gain or lose weight.

@@ -1,4 +1,4 @@
-"""minLoRA: the same LoRA by a mechanism that PyTorch already has (after cccntu's minLoRA, 2023).
+"""minLoRA: the same LoRA by a mechanism that PyTorch already has (github.com/cccntu/minLoRA, 2023).
 
 ``torch.nn.utils.parametrize`` lets a parameter be *computed*: whenever anybody reads ``linear.weight``, PyTorch passes
 the stored matrix through a chain of modules. LoRA is one such module, and the layer itself is not wrapped or replaced:
@@ -6,11 +6,11 @@ the stored matrix through a chain of modules. LoRA is one such module, and the l
     linear.weight   =   W frozen ──► [ + s B A ] ──► [ + s' B' A' ] ──► …        one link per LoRA, as many as wanted
                         stored as ``linear.parametrizations.weight.original``
 
-Compare peft/lora.py, which computes W x + s B (A x) and never forms a full matrix. Here (W + s B A) x is computed: the
+Compare peft/lora.py (Hu et al., 2021, arXiv:2106.09685), which computes W x + s B (A x) and never forms a full matrix. Here (W + s B A) x is computed: the
 same function, the same trained parameters (r (in + out) per layer; GPT-2 124M, every linear layer and a head of two
 classes: 1,333,264 at rank 8), but another cost.
 
-The trade: little code, any number of LoRAs on one weight, and the layer stays the nn.Linear that other code expects.
+The trade-off: little code, any number of LoRAs on one weight, and the layer stays the nn.Linear that others expect.
 But each forward builds an (out, in) matrix and keeps it for backward, as if W were trained; and dropout on the inputs
 of A, which differ from token to token, has no place in a weight.
 """

@@ -1,11 +1,11 @@
-"""Prefix tuning: trained keys and values before the text, in every block (Li & Liang, 2021; Liu et al., 2022).
+"""Prefix tuning: trained keys and values before the text, in every block (Li & Liang, 2021, arXiv:2101.00190).
 
 A soft prompt acts on a block only through what the blocks below have made of it. A prefix speaks to each block
 directly: P positions whose keys and values are trained, and which every token may look at.
 
     attention(x) = softmax( q [P_k ; K]ᵀ / √D ) [P_v ; V]        P_k, P_v: (H, P, D) for each block
 
-      keys and values      ░░  ░░  ░░ Win   a  prize        in every block; ░░ has no query, no MLP, no row of its own
+      keys and values      ░░  ░░  ░░ Win   a  prize        in every block; ░░ has no query, no MLP, no output
                             ▲   ▲   ▲   ▲   ▲
       query of "a"          └───┴───┴───┴───┘
 
@@ -16,15 +16,15 @@ Training P_k and P_v directly was found unstable, so Li & Liang let a small netw
 
     E (P, C) ─► Linear ─► tanh (P, h) ─► Linear of block i ─► P_k, P_v of block i        (reparametrisation)
 
-P-tuning v2 is the same without the network; Liu et al. found that it helps some tasks and hurts others. One
-``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2`` (h = 0, keys and values
+P-tuning v2 (Liu et al., 2022, arXiv:2110.07602) is the same without the network, which helps some tasks and hurts
+others, they found. One ``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2`` (h = 0, keys and values
 trained themselves).
 
 Trained parameters with L blocks: 2 L P C; reparametrised P C + h C + h + 2 L C (h + 1). What is saved is 2 L P C
 either way. GPT-2 124M, P = 20, h = 512, two classes, with the head: p-tuning-v2 370,178, prefix 9,866,242 (370,178 of
 them saved).
 
-The trade: no token is added to the MLPs, so P positions cost less than a soft prompt's, and each block has its own.
+The trade-off: no token is added to the MLPs, so P positions cost less than a soft prompt's, and each block has its own.
 But the prefix takes room in every key/value cache and cannot be merged into the weights.
 """
 

@@ -1,4 +1,4 @@
-"""QLoRA: LoRA beside a base model that is kept in four bits (Dettmers et al., 2023).
+"""QLoRA: LoRA beside a base model that is kept in four bits (Dettmers et al., 2023, arXiv:2305.14314).
 
 LoRA made gradients and optimiser state small; what is left is the frozen model itself. As nothing trains it, it can
 be stored coarsely: quantised to NF4 once (peft/quantization.py), and turned back into numbers layer by layer where a
@@ -20,7 +20,7 @@ All linear layers in the blocks are quantised, with LoRA or without; embeddings,
 they are. Trained parameters: LoRA's, r (in + out) per layer. GPT-2 124M, every linear layer and a head of two classes:
 1,333,264 at rank 8; the 84.9 million weights of the blocks shrink from 340 MB to 44 MB.
 
-The trade: about an eighth of the memory for the base's linear layers, for a slower step (dequantising, twice) and a
+The trade-off: about an eighth of the memory for the base's linear layers, for a slower step (dequantising, twice) and a
 base that is not exactly the pretrained one. The update cannot be merged into four bits: it is finer than the levels.
 Load the adapter with ``quantize=False`` to put it on the full-precision base, which can be merged, and answers
 slightly differently.

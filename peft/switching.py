@@ -9,16 +9,17 @@ weigh nothing, and all of them look at the same base tensors:
 
 To switch is to use another of these objects: no number is copied, added or subtracted.
 
-**One batch, many tasks.** Rows of a batch may ask for different adapters (Sheng et al., 2023, S-LoRA; Chen et al.,
-2023, Punica). The product with W, nearly all of the work, is done for all rows at once, and then each group of rows
-gets its own small update:
+**One batch, many tasks.** The messages of a batch may need different adapters (S-LoRA, Sheng et al., 2023,
+arXiv:2311.03285; Punica, Chen et al., 2023, arXiv:2310.18547). The product with W, nearly all of the work, is done for
+all messages at once, and then each group gets its own small update:
 
     x (B, T, C) ──┬───────────────── W ──────────────────┐
                   ├─ rows of spam ──── A, B of spam ──── + ──► y (B, T, out)
                   └─ rows of topics ── A, B of topics ───┘
 
-**Adding adapters** (Ilharco et al., 2023, task arithmetic). ΔW = w₁ s₁ B₁ A₁ + w₂ s₂ B₂ A₂ is a LoRA again, of rank
-r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight takes a skill away.
+**Adding adapters** (task arithmetic, Ilharco et al., 2023, arXiv:2212.04089). ΔW = w₁ s₁ B₁ A₁ +
+w₂ s₂ B₂ A₂ is a LoRA again, of rank r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight
+takes a skill away.
 """
 
 import copy
@@ -107,7 +108,7 @@ def over(base: GPT2) -> GPT2:
 
 
 def plain_layers(base: GPT2) -> list[tuple[str, nn.Module]]:
-    """The places at which methods change a model: name and what stands there in the base, outer ones first."""
+    """The modules that methods replace: name and what stands there in the base, outer ones first."""
     kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, MLP)
     return [(name, module) for name, module in base.named_modules() if isinstance(module, kinds)]
 

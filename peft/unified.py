@@ -1,6 +1,6 @@
-"""The unified view: adapters, prefixes and LoRA are one idea with different settings (He et al., 2021).
+"""The unified view: adapters, prefixes and LoRA are one idea with different settings (arXiv:2110.04366).
 
-Each method adds something Δh to a hidden vector h. Written that way, four choices tell them apart:
+He et al. (2021): each method adds something Δh to a hidden vector h. Written that way, four choices tell them apart:
 
                      Δh                          reads x / h   where            added as
     ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -56,7 +56,7 @@ class Recipe:
         }
         for name, good in checks.items():
             if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range; see --help")
+                raise InputError(f"{name} {getattr(self, name)!r} is out of range", argument=name)
 
 
 BOOK = Recipe(  # Raschka, "Build a Large Language Model (From Scratch)", 2024, chapter 6 and appendix E
@@ -169,7 +169,7 @@ def finetune(
                     bar.close()
                     raise RunError(
                         f"the loss is {recent} in epoch {epoch + 1}: training has diverged; "
-                        f"try --lr {recipe.lr / 10:.0e}, a tenth of the present one"
+                        f"try a learning rate of {recipe.lr / 10:.0e}, a tenth of the present one"
                     )
         seconds = time.perf_counter() - start
         progress.seconds_training += seconds

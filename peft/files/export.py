@@ -58,7 +58,9 @@ def export(
         tensors["score.weight"] = score.float().cpu().contiguous()
         names = list(labels) or [str(i) for i in range(len(score))]
         if len(names) != len(score) or len(set(names)) != len(names):
-            raise InputError(f"labels are {names}, but the model has {len(score)} classes; give each a name of its own")
+            raise InputError(
+                f"labels are {names}, but the model has {len(score)} classes; give each a name of its own", "labels"
+            )
         config |= {
             "architectures": ["GPT2ForSequenceClassification"],
             "id2label": {str(i): name for i, name in enumerate(names)},

@@ -171,6 +171,10 @@ CONFIGS = {
     ),
     "options of another type": (lambda f: edit(f, options=[1]), "must be an object"),
     "unknown option": (lambda f: edit_options(f, __class__="x"), "has no such option"),
+    "an option's old name": (
+        lambda f: edit_options(f, target="all"),
+        "called target_modules now; rename it in adapter_c",
+    ),
     "another base": (lambda f: edit(f, base_fingerprint="0" * 64), "trained on another base model"),
     "a billion classes": (lambda f: edit(f, num_classes=10**9), "options ask for"),
     "one class": (lambda f: edit(f, num_classes=True), "num_classes must be"),
