@@ -6,9 +6,9 @@ the stored matrix through a chain of modules. LoRA is one such module, and the l
     linear.weight   =   W frozen ──► [ + s B A ] ──► [ + s' B' A' ] ──► …        one link per LoRA, as many as wanted
                         stored as ``linear.parametrizations.weight.original``
 
-Compare peft/lora.py (Hu et al., 2021, arXiv:2106.09685), which computes W x + s B (A x) and never forms a full matrix. Here (W + s B A) x is computed: the
-same function, the same trained parameters (r (in + out) per layer; GPT-2 124M, every linear layer and a head of two
-classes: 1,333,264 at rank 8), but another cost.
+Compare peft/lora.py (Hu et al., 2021, arXiv:2106.09685), which computes W x + s B (A x) and never forms a full matrix.
+Here (W + s B A) x is computed: the same function, the same trained parameters (r (in + out) per layer; GPT-2
+124M, every linear layer and a head of two classes: 1,333,264 at rank 8), but another cost.
 
 The trade-off: little code, any number of LoRAs on one weight, and the layer stays the nn.Linear that others expect.
 But each forward builds an (out, in) matrix and keeps it for backward, as if W were trained; and dropout on the inputs

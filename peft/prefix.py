@@ -17,8 +17,8 @@ Training P_k and P_v directly was found unstable, so Li & Liang let a small netw
     E (P, C) ─► Linear ─► tanh (P, h) ─► Linear of block i ─► P_k, P_v of block i        (reparametrisation)
 
 P-tuning v2 (Liu et al., 2022, arXiv:2110.07602) is the same without the network, which helps some tasks and hurts
-others, they found. One ``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2`` (h = 0, keys and values
-trained themselves).
+others, they found. One ``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2``
+(h = 0, keys and values trained themselves).
 
 Trained parameters with L blocks: 2 L P C; reparametrised P C + h C + h + 2 L C (h + 1). What is saved is 2 L P C
 either way. GPT-2 124M, P = 20, h = 512, two classes, with the head: p-tuning-v2 370,178, prefix 9,866,242 (370,178 of

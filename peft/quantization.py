@@ -43,8 +43,8 @@ def normal_float_levels() -> tuple[float, ...]:
     Quantiles of the normal distribution at evenly spaced probabilities on either side of one half, which gives zero,
     divided by the largest. The quantile of probability 1 would be infinite, so the outermost stands at 1 - ε, with ε
     halfway between 1/32 and 1/30: half a step of sixteen, and of fifteen, levels. This is how the published table
-    was made (bitsandbytes, functional.py: ``create_normal_map(offset=0.9677083)``, which is 1 - ε); the paper's equation
-    4 alone, the midpoints of neighbouring quantiles, does not give it.
+    was made (bitsandbytes, functional.py: ``create_normal_map(offset=0.9677083)``, which is 1 - ε); the paper's
+    equation 4 alone, the midpoints of neighbouring quantiles, does not give it.
     """
     outermost = 1 - (1 / 32 + 1 / 30) / 2
     quantile = NormalDist().inv_cdf

@@ -1,7 +1,7 @@
 """The table of the methods: what each is called, where it stands, and what it says of itself.
 
-A new method is one file in peft/, its options in options.py, and one entry here. The tests hold every declaration
-against what the method does (tests/peft/test_every_method.py), and the command line, the adapter files and the
+A new method is one file in peft/, its options in options.py, and one entry here. The tests compare every declaration
+with what the method does (tests/peft/test_every_method.py), and the command line, the adapter files and the
 comparison read it from here. Nothing here imports PyTorch: a method's file is loaded when it is first used.
 """
 
@@ -28,7 +28,8 @@ class Method:
     why_not_mergeable  a sentence, where peft.merge refuses; None where it merges
     starts_unchanged   does an untrained model give the same output as before?
     exportable         does it only change weights, so that a plain GPT-2 can compute the result?
-    hugging_face       its ``peft_type`` in Hugging Face's peft, whose file layout is then used; None without one
+    hugging_face       its ``peft_type`` in Hugging Face's peft, whose file layout is then used (it is written in
+                       peft/files/hugging_face.py); None: a layout of our own
     lora_head          is the classification head frozen, and given LoRA itself (unless train_head is asked for)?
     frozen_saved       names of frozen parameters of its own that a file must hold, such as random matrices that all
                        layers share; patterns as in ``*.vera_A``. (A frozen head is always saved.)
