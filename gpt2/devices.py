@@ -22,9 +22,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
     if name not in there:
-        raise InputError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+        raise InputError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}", "device")
     if not there[name]:
-        raise InputError(f"this machine (or its PyTorch) has no {name} device; use --device auto")
+        raise InputError(f"this machine (or its PyTorch) has no {name} device; use auto", "device")
     if name == "cuda":
         torch.set_float32_matmul_precision("high")
     return torch.device(name)

@@ -9,7 +9,14 @@ import operator
 
 
 class InputError(ValueError):
-    """Wrong usage or unusable input (a file, a row, an option): exit status 2."""
+    """Wrong usage or unusable input (a file, a row, an option): exit status 2.
+
+    argument   which argument of the caller is wrong, such as "batch_size"; a command shows it as --batch-size
+    """
+
+    def __init__(self, message: str, argument: str | None = None):
+        super().__init__(message)
+        self.argument = argument
 
 
 class RunError(RuntimeError):
@@ -24,5 +31,6 @@ def whole_number(what: str, value: object, least: int = 1, most: float = math.in
         number = None
     if number is None or isinstance(value, bool) or not least <= number <= most:
         wanted = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise InputError(f"{what} is {value!r}, expected a whole number {wanted}")
+        argument = what if what.isidentifier() else None
+        raise InputError(f"{what} is {value!r}, expected a whole number {wanted}", argument)
     return number

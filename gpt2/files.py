@@ -32,7 +32,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write {path}: {reason}; choose another folder with --out") from error
+        raise InputError(f"cannot write {path}: {reason}; choose another folder") from error
     temporary = Path(name)
     try:
         yield temporary

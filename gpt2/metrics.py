@@ -30,7 +30,7 @@ def classification_metrics(
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     if not np.isfinite(probabilities).all():
-        raise RunError("the model's outputs are not finite numbers; training diverged, try a smaller --lr")
+        raise RunError("the model's outputs are not finite numbers; training diverged, try a smaller learning rate")
     predictions = probabilities.argmax(axis=1)
     if positive_index is None:
         truth, called, averaging = labels, predictions, {"average": "macro"}

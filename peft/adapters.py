@@ -1,8 +1,8 @@
-"""Adapters: small bottleneck networks inserted between frozen layers (Houlsby et al., 2019).
+"""Adapters: small bottleneck networks inserted between frozen layers (Houlsby et al., 2019, arXiv:1902.00751).
 
     adapter(x) = s · up( f( down(x) ) )        down: C -> m,  f a non-linearity,  up: m -> C starts at zero
 
-      serial (Houlsby)                            parallel (He et al., 2021)
+      serial (Houlsby)                            parallel (He et al., 2021, arXiv:2110.04366)
 
          sub-layer (attention or MLP)                x ──────────┬──────────────┐
               │ y                                                │              │
@@ -15,10 +15,10 @@ A serial adapter reads what the sub-layer has made of its input; a parallel one 
 starts at zero, either leaves the untrained model exactly as it was.
 
 Trained parameters: 2 C m + C + m per adapter. Houlsby puts two into each block (after attention, after the MLP),
-Pfeiffer et al. (2020) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M, m = 32, two classes,
-with the head: 1,200,386 after Houlsby, 600,962 the others.
+Pfeiffer et al. (2020, arXiv:2005.00247) one, after the MLP; the parallel form stands beside the MLP. GPT-2 124M,
+m = 32, two classes, with the head: 1,200,386 after Houlsby, 600,962 the others.
 
-The trade: the non-linearity makes adapters more than a change of weights, so they cannot be merged: each
+The trade-off: the non-linearity makes adapters more than a change of weights, so they cannot be merged: each
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
+from peft.options import AdapterOptions
 from peft.wrappers import LinearWrapper, trained_dtype
 
 NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
@@ -43,7 +44,10 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         bottleneck = whole_number("bottleneck", bottleneck)
         if nonlinearity not in NONLINEARITIES:
-            raise InputError(f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}")
+            raise InputError(
+                f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}",
+                argument="nonlinearity",
+            )
         self.down = nn.Linear(dim, bottleneck)
         self.up = nn.Linear(bottleneck, dim)
         nn.init.zeros_(self.up.weight)
@@ -79,46 +83,27 @@ class ParallelAdapter(nn.Module):
         return self.sublayer(x) + self.adapter(x)
 
 
-def new_adapter(model: GPT2, *options) -> BottleneckAdapter:
+def new_adapter(model: GPT2, options: AdapterOptions) -> BottleneckAdapter:
     """An adapter of the model's width, where the model's weights are."""
     weight = model.wte.weight
-    return BottleneckAdapter(model.config.n_embd, *options).to(weight.device, trained_dtype(weight))
+    new = BottleneckAdapter(model.config.n_embd, options.bottleneck, options.nonlinearity, options.adapter_scale)
+    return new.to(weight.device, trained_dtype(weight))
 
 
-def adapter(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Serial adapters (Houlsby): in every block after attention and after the MLP.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
-    options = bottleneck, nonlinearity, adapter_scale
+def adapter(model: GPT2, options: AdapterOptions) -> None:
+    """Serial adapters (Houlsby): in every block after attention and after the MLP."""
     for block in model.h:
-        block.attn.out_proj = SerialAdapter(block.attn.out_proj, new_adapter(model, *options))
-        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
+        block.attn.out_proj = SerialAdapter(block.attn.out_proj, new_adapter(model, options))
+        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, options))
 
 
-def adapter_pfeiffer(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Serial adapters (Pfeiffer): in every block after the MLP only, half the cost of Houlsby's.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
-    options = bottleneck, nonlinearity, adapter_scale
+def adapter_pfeiffer(model: GPT2, options: AdapterOptions) -> None:
+    """Serial adapters (Pfeiffer): in every block after the MLP only."""
     for block in model.h:
-        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, *options))
+        block.mlp.fc_out = SerialAdapter(block.mlp.fc_out, new_adapter(model, options))
 
 
-def adapter_parallel(model: GPT2, bottleneck: int = 32, nonlinearity: str = "relu", adapter_scale: float = 1.0) -> None:
-    """Parallel adapters (He et al.): in every block beside the MLP.
-
-    Args:
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
+def adapter_parallel(model: GPT2, options: AdapterOptions) -> None:
+    """Parallel adapters (He et al.): in every block beside the MLP."""
     for block in model.h:
-        block.mlp = ParallelAdapter(block.mlp, new_adapter(model, bottleneck, nonlinearity, adapter_scale))
+        block.mlp = ParallelAdapter(block.mlp, new_adapter(model, options))

@@ -1,4 +1,4 @@
-"""DoRA: train how long each weight vector is, and where it points, separately (Liu et al., 2024).
+"""DoRA: train length and direction of each weight vector separately (Liu et al., 2024, arXiv:2402.09353).
 
 Write each row of W, the weights of one output, as a length times a direction. Full fine-tuning often turns a row
 without making it longer, or the reverse; LoRA, whose one update does both, tends to move the two together. DoRA
@@ -31,12 +31,13 @@ from torch import Tensor, nn
 
 from peft.lora import LinearWithLoRA
 from peft.merging import to_plain
+from peft.options import LoRAOptions
 from peft.targets import wrap_layers
 from peft.wrappers import matrix, plain_like
 
 
 class LinearWithDoRA(LinearWithLoRA):
-    """A linear layer whose rows are turned by a low-rank change and stretched to a learned length; options as there."""
+    """A linear layer whose rows are turned by a low-rank update and stretched to a learned length; options as there."""
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, **options):
         super().__init__(linear, rank, alpha, **options)
@@ -71,31 +72,11 @@ def _(layer: LinearWithDoRA) -> nn.Module:
     return plain_like(layer.linear, V * layer.stretch()[:, None])
 
 
-def dora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    scaling: str = "alpha/rank",
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    dropout: float = 0.0,
-    init: str = "kaiming",
-    train_head: bool = False,
-) -> None:
-    """LoRA for the direction of every weight vector, and a trained length for each.
-
-    Args:
-        rank: inner dimension r of the update
-        alpha: numerator of the update's scale
-        scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target_modules: linear layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        dropout: dropout before A while training
-        init: start of A: kaiming, or normal (std 1/√rank)
-        train_head: train the head fully instead of by DoRA
-    """
+def dora(model: nn.Module, options: LoRAOptions) -> None:
+    """Put DoRA on every chosen layer."""
+    own = {"scaling": options.scaling, "dropout": options.dropout, "init": options.init}
 
     def wrapper(linear: nn.Module) -> nn.Module:
-        return LinearWithDoRA(linear, rank, alpha, scaling=scaling, dropout=dropout, init=init)
+        return LinearWithDoRA(linear, options.rank, options.alpha, **own)
 
-    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)
+    wrap_layers(model, wrapper, options.target_modules, options.layers_to_transform, options.train_head)

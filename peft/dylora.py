@@ -1,4 +1,4 @@
-"""DyLoRA: one training run, and every rank up to r works (Valipour et al., 2022).
+"""DyLoRA: one training run, and every rank up to r works (Valipour et al., 2022, arXiv:2210.07558).
 
 Which rank does a task need? LoRA must be trained again for each one that is tried. DyLoRA draws a rank b for every
 training step and uses only the first b rows of A and columns of B, so the first ones learn what matters most and
@@ -12,7 +12,7 @@ each further one adds to them. Afterwards the rank is a dial: cut A and B at any
                   · · · · · · ·  4 = r                ░ ░ · ·
 
 Trained parameters: LoRA's at rank r, r (in + out) per layer. GPT-2 124M, every linear layer and a head of two
-classes: 1,333,264 at r = 8. The trade: a search over ranks for the price of one run, and the layers merge like
+classes: 1,333,264 at r = 8. The trade-off: a search over ranks for the price of one run, and the layers merge like
 LoRA's; but at the full rank it is usually a little behind a LoRA trained for that rank alone, whose last rows are
 trained in every step.
 
@@ -32,6 +32,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from gpt2.errors import InputError, whole_number
 from peft.lora import LinearWithLoRA, LoRALayer
 from peft.merging import finished
+from peft.options import DyLoRAOptions
 from peft.targets import wrap_layers
 
 
@@ -127,36 +128,21 @@ def set_rank(model: nn.Module, rank: int) -> None:
     rank = whole_number("rank", rank, least=0)
     for dial in dials:
         if not 1 <= rank <= dial.maximum:
-            raise InputError(f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}")
+            raise InputError(
+                f"rank is {rank}, but this DyLoRA was trained for ranks 1 to {dial.maximum}", argument="rank"
+            )
         dial.chosen = rank
 
 
-def dylora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    frozen: bool = False,
-    train_head: bool = False,
-) -> None:
-    """LoRA trained so that it can be cut to any smaller rank afterwards.
-
-    Args:
-        rank: the largest rank r
-        alpha: numerator of the update's scale alpha/b
-        target_modules: linear layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        frozen: in a step with rank b, update only row and column b
-        train_head: train the head fully instead of by DyLoRA
-    """
-    dial = RankDial(rank)
+def dylora(model: nn.Module, options: DyLoRAOptions) -> None:
+    """Put DyLoRA on every chosen layer, all with one dial."""
+    dial = RankDial(options.rank)
     leads = True
 
     def wrapper(linear: nn.Module) -> nn.Module:
         nonlocal leads
-        layer = LinearWithLoRA(linear, rank, alpha, DyLoRALayer, dial=dial, leads=leads, frozen=frozen)
+        own = {"dial": dial, "leads": leads, "frozen": options.frozen}
         leads = False
-        return layer
+        return LinearWithLoRA(linear, options.rank, options.alpha, DyLoRALayer, **own)
 
-    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head)
+    wrap_layers(model, wrapper, options.target_modules, options.layers_to_transform, options.train_head)

@@ -1,4 +1,4 @@
-"""IA³: learn to turn signals up and down, with one number per channel (Liu et al., 2022, "T-Few").
+"""IA³: learn to scale signals, with one number per channel (Liu et al., 2022, "T-Few", arXiv:2205.05638).
 
 "Infused Adapter by Inhibiting and Amplifying Inner Activations": keys, values and the MLP's hidden layer are each
 multiplied by a learned vector. Nothing is added to the network; its own features gain or lose weight.
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gpt2.model import GPT2
 from peft.merging import to_plain
+from peft.options import IA3Options
 from peft.wrappers import LinearWrapper, plain_like, trained_dtype
 
 
@@ -68,14 +69,10 @@ def _(layer: ScaledInput) -> nn.Linear:
     return plain_like(layer.linear, layer.linear.weight * layer.scale)
 
 
-def ia3(model: GPT2, queries: bool = False) -> None:
-    """Learned factors on keys, values and the MLP's hidden layer.
-
-    Args:
-        queries: scale the queries too, as Hugging Face peft does on GPT-2
-    """
+def ia3(model: GPT2, options: IA3Options) -> None:
+    """Put learned factors on keys, values and the MLP's hidden layer of every block."""
     for block in model.h:
-        if queries:
+        if options.queries:
             block.attn.q_proj = ScaledOutput(block.attn.q_proj)
         block.attn.k_proj = ScaledOutput(block.attn.k_proj)
         block.attn.v_proj = ScaledOutput(block.attn.v_proj)

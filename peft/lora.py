@@ -1,4 +1,4 @@
-"""LoRA: learn a low-rank change to each weight matrix, beside the frozen matrix (Hu et al., 2021).
+"""LoRA: learn a low-rank update of each weight matrix, beside the frozen matrix (Hu et al., 2021, arXiv:2106.09685).
 
 Fine-tuning moves W to W + ΔW. LoRA's finding: ΔW need not have full rank. So it is written as a product of
 two thin matrices, and only these are trained:
@@ -17,11 +17,12 @@ two thin matrices, and only these are trained:
                  h (out)
 
 Trained parameters: r (in + out) per layer. GPT-2 124M, every linear layer and a head of two classes: 166,658 r,
-so 1,333,264 at rank 8. The trade: training stores no gradients and optimiser state for W, but still
-sends gradients through it; after training W + s B A can be merged into one matrix, so inference costs nothing extra.
+so 1,333,264 at rank 8. The trade-off: training stores no gradients and no optimiser state for W, but it still sends
+gradients through W. After training, W + s B A can be merged into one matrix, so inference costs nothing extra.
 
-The scale s: ``alpha/rank`` (the paper: a change of rank then needs no new learning rate), ``alpha`` (Raschka,
-2024, appendix E, until September 2025), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski 2023: large ranks keep learning).
+The scale s: ``alpha/rank`` (the paper: another rank then needs no new learning rate), ``alpha`` (Raschka, 2024,
+appendix E, until September 2025), ``alpha/sqrt(rank)`` (rsLoRA, Kalajdzievski, 2023, arXiv:2312.03732: large ranks keep
+learning).
 """
 
 import math
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError, whole_number
 from peft.merging import to_plain
+from peft.options import LoRAOptions
 from peft.targets import wrap_layers
 from peft.wrappers import LinearWrapper, linear_kinds, matrix, plain_like, trained_dtype
 
@@ -43,7 +45,7 @@ SCALINGS = {
 
 
 class LoRALayer(nn.Module):
-    """The low-rank change alone: x (…, in_dim) -> s · B A x (…, out_dim).
+    """The low-rank update alone: x (…, in_dim) -> s · B A x (…, out_dim).
 
     rank      r; at least 1
     alpha     numerator of the scale s
@@ -66,20 +68,20 @@ class LoRALayer(nn.Module):
         super().__init__()
         rank = whole_number("rank", rank)
         if not 0 < alpha < math.inf:
-            raise InputError(f"alpha is {alpha}, expected a number above 0")
+            raise InputError(f"alpha is {alpha}, expected a number above 0", argument="alpha")
         if scaling not in SCALINGS:
-            raise InputError(f"unknown scaling {scaling!r}; choose one of {', '.join(SCALINGS)}")
+            raise InputError(f"unknown scaling {scaling!r}; choose one of {', '.join(SCALINGS)}", argument="scaling")
         if not 0 <= dropout < 1:
-            raise InputError(f"dropout is {dropout}, expected 0 <= dropout < 1")
+            raise InputError(f"dropout is {dropout}, expected 0 <= dropout < 1", argument="dropout")
         self.rank, self.scale = rank, SCALINGS[scaling](alpha, rank)
         self.A = nn.Parameter(torch.empty(rank, in_dim))
         self.B = nn.Parameter(torch.zeros(out_dim, rank))
         if init == "kaiming":
-            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # a=√5 makes the bound 1/√in_dim
+            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # as loralib/layers.py; √5 makes the bound 1/√in_dim
         elif init == "normal":
             nn.init.normal_(self.A, std=1 / math.sqrt(rank))
         else:
-            raise InputError(f"unknown init {init!r}; choose kaiming or normal")
+            raise InputError(f"unknown init {init!r}; choose kaiming or normal", argument="init")
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,12 +99,12 @@ class LoRALayer(nn.Module):
 
 
 class LinearWithLoRA(LinearWrapper):
-    """A linear layer and the low-rank change beside it; options as for LoRALayer, which ``change`` may replace."""
+    """A linear layer and the low-rank update beside it; options as for LoRALayer, which ``update`` may replace."""
 
-    def __init__(self, linear: nn.Module, rank: int, alpha: float, change: type = LoRALayer, **options):
+    def __init__(self, linear: nn.Module, rank: int, alpha: float, update: type = LoRALayer, **options):
         super().__init__()
         self.linear = linear
-        lora = change(self.in_features, self.out_features, rank, alpha, **options)
+        lora = update(self.in_features, self.out_features, rank, alpha, **options)
         self.lora = lora.to(linear.weight.device, trained_dtype(linear.weight))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,7 +119,7 @@ def _(layer: LinearWithLoRA) -> nn.Module:
 
 
 class EmbeddingWithLoRA(nn.Module):
-    """An embedding and a low-rank change: row i of W + s (B A)ᵀ. Here A (r, tokens) starts at zero and B (C, r) random,
+    """An embedding and a low-rank update: row i of W + s (B A)ᵀ. Here A (r, tokens) starts at zero and B (C, r) random,
     because one token only ever sees its own column of A (as in loralib and Hugging Face peft)."""
 
     def __init__(self, embedding: nn.Embedding, rank: int, alpha: float, **options):
@@ -168,28 +170,8 @@ def replace_linear_with_lora(
     )
 
 
-def lora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    scaling: str = "alpha/rank",
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    dropout: float = 0.0,
-    init: str = "kaiming",
-    train_head: bool = False,
-) -> None:
-    """Low-rank updates beside frozen linear layers, the classification head included.
-
-    Args:
-        rank: inner dimension r of the update
-        alpha: numerator of the update's scale
-        scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target_modules: layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        dropout: dropout before A while training
-        init: start of A: kaiming, or normal (std 1/√rank)
-        train_head: train the head fully instead of by LoRA
-    """
-    options = {"scaling": scaling, "dropout": dropout, "init": init}
-    replace_linear_with_lora(model, rank, alpha, target_modules, layers_to_transform, train_head, **options)
+def lora(model: nn.Module, options: LoRAOptions) -> None:
+    """Put LoRA on every chosen layer, the classification head included."""
+    own = {"scaling": options.scaling, "dropout": options.dropout, "init": options.init}
+    where = options.target_modules, options.layers_to_transform, options.train_head
+    replace_linear_with_lora(model, options.rank, options.alpha, *where, **own)

@@ -19,6 +19,7 @@ from torch import nn
 
 from gpt2.checkpoints.fingerprints import uncompiled
 from gpt2.errors import InputError
+from peft.registry import METHODS
 from peft.state import PeftState, state_of
 from peft.wrappers import trained_dtype
 
@@ -58,8 +59,10 @@ def merge(model: nn.Module) -> nn.Module:
         if reason := why_not_mergeable(module):
             raise InputError(reason)
     plain = {name: new for name, module in inner.named_modules() if (new := to_plain(module)) is not module}
+    if not plain and state.method:
+        raise InputError(f"{state.method} cannot be merged: {METHODS[state.method].why_not_mergeable}")
     if not plain:
-        raise InputError(f"{state.method or 'this model'} has nothing that could be merged into the base weights")
+        raise InputError("this model has nothing that could be merged into the base weights")
     for name, layer in plain.items():
         if not all(torch.isfinite(p).all() for p in layer.parameters() if not p.is_meta):
             raise InputError(f"{name}: merged, its weights would hold NaN or infinite numbers; did training diverge?")

@@ -1,4 +1,4 @@
-"""minLoRA: the same LoRA by a mechanism that PyTorch already has (after cccntu's minLoRA, 2023).
+"""minLoRA: the same LoRA by a mechanism that PyTorch already has (github.com/cccntu/minLoRA, 2023).
 
 ``torch.nn.utils.parametrize`` lets a parameter be *computed*: whenever anybody reads ``linear.weight``, PyTorch passes
 the stored matrix through a chain of modules. LoRA is one such module, and the layer itself is not wrapped or replaced:
@@ -6,11 +6,11 @@ the stored matrix through a chain of modules. LoRA is one such module, and the l
     linear.weight   =   W frozen ──► [ + s B A ] ──► [ + s' B' A' ] ──► …        one link per LoRA, as many as wanted
                         stored as ``linear.parametrizations.weight.original``
 
-Compare peft/lora.py, which computes W x + s B (A x) and never forms a full matrix. Here (W + s B A) x is computed: the
-same function, the same trained parameters (r (in + out) per layer; GPT-2 124M, every linear layer and a head of two
-classes: 1,333,264 at rank 8), but another cost.
+Compare peft/lora.py (Hu et al., 2021, arXiv:2106.09685), which computes W x + s B (A x) and never forms a full matrix.
+Here (W + s B A) x is computed: the same function, the same trained parameters (r (in + out) per layer; GPT-2
+124M, every linear layer and a head of two classes: 1,333,264 at rank 8), but another cost.
 
-The trade: little code, any number of LoRAs on one weight, and the layer stays the nn.Linear that other code expects.
+The trade-off: little code, any number of LoRAs on one weight, and the layer stays the nn.Linear that others expect.
 But each forward builds an (out, in) matrix and keeps it for backward, as if W were trained; and dropout on the inputs
 of A, which differ from token to token, has no place in a weight.
 """
@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 
 from peft.lora import LoRALayer
 from peft.merging import to_plain
+from peft.options import MinLoRAOptions
 from peft.targets import wrap_layers
 from peft.wrappers import is_transposed, matrix, plain_like, trained_dtype
 
@@ -56,29 +57,11 @@ def add_lora(linear: nn.Module, rank: int, alpha: float, **options) -> nn.Module
     return linear
 
 
-def minlora(
-    model: nn.Module,
-    rank: int = 8,
-    alpha: float = 8,
-    scaling: str = "alpha/rank",
-    target_modules: str = "all",
-    layers_to_transform: str | None = None,
-    init: str = "kaiming",
-    train_head: bool = False,
-) -> None:
-    """LoRA through PyTorch's parametrizations: the same numbers by another mechanism.
-
-    Args:
-        rank: inner dimension r of the update
-        alpha: numerator of the update's scale
-        scaling: scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)
-        target_modules: linear layers to change: all, or names such as q_proj,v_proj
-        layers_to_transform: only in these blocks, such as 0-3,11
-        init: start of A: kaiming, or normal (std 1/√rank)
-        train_head: train the head fully instead of by LoRA
-    """
+def minlora(model: nn.Module, options: MinLoRAOptions) -> None:
+    """Put a chain with one LoRA behind the weight of every chosen layer."""
 
     def wrapper(linear: nn.Module) -> nn.Module:
-        return add_lora(linear, rank, alpha, scaling=scaling, init=init)
+        return add_lora(linear, options.rank, options.alpha, scaling=options.scaling, init=options.init)
 
-    wrap_layers(model, wrapper, target_modules, layers_to_transform, train_head, weight_only=True)
+    where = options.target_modules, options.layers_to_transform, options.train_head
+    wrap_layers(model, wrapper, *where, weight_only=True)

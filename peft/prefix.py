@@ -1,11 +1,11 @@
-"""Prefix tuning: trained keys and values before the text, in every block (Li & Liang, 2021; Liu et al., 2022).
+"""Prefix tuning: trained keys and values before the text, in every block (Li & Liang, 2021, arXiv:2101.00190).
 
 A soft prompt acts on a block only through what the blocks below have made of it. A prefix speaks to each block
 directly: P positions whose keys and values are trained, and which every token may look at.
 
     attention(x) = softmax( q [P_k ; K]ᵀ / √D ) [P_v ; V]        P_k, P_v: (H, P, D) for each block
 
-      keys and values      ░░  ░░  ░░ Win   a  prize        in every block; ░░ has no query, no MLP, no row of its own
+      keys and values      ░░  ░░  ░░ Win   a  prize        in every block; ░░ has no query, no MLP, no output
                             ▲   ▲   ▲   ▲   ▲
       query of "a"          └───┴───┴───┴───┘
 
@@ -16,15 +16,15 @@ Training P_k and P_v directly was found unstable, so Li & Liang let a small netw
 
     E (P, C) ─► Linear ─► tanh (P, h) ─► Linear of block i ─► P_k, P_v of block i        (reparametrisation)
 
-P-tuning v2 is the same without the network; Liu et al. found that it helps some tasks and hurts others. One
-``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2`` (h = 0, keys and values
-trained themselves).
+P-tuning v2 (Liu et al., 2022, arXiv:2110.07602) is the same without the network, which helps some tasks and hurts
+others, they found. One ``PrefixTuning`` does both: ``prefix`` (reparametrised, h = prefix_hidden) and ``p-tuning-v2``
+(h = 0, keys and values trained themselves).
 
 Trained parameters with L blocks: 2 L P C; reparametrised P C + h C + h + 2 L C (h + 1). What is saved is 2 L P C
 either way. GPT-2 124M, P = 20, h = 512, two classes, with the head: p-tuning-v2 370,178, prefix 9,866,242 (370,178 of
 them saved).
 
-The trade: no token is added to the MLPs, so P positions cost less than a soft prompt's, and each block has its own.
+The trade-off: no token is added to the MLPs, so P positions cost less than a soft prompt's, and each block has its own.
 But the prefix takes room in every key/value cache and cannot be merged into the weights.
 """
 
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from peft.merging import finished
+from peft.options import PrefixOptions
 from peft.prompt import PromptPerTask, check_virtual_tokens, chosen
 from peft.wrappers import trained_dtype
 
@@ -120,26 +121,12 @@ class PrefixPerTask(PromptPerTask):
         return chosen(keys, self.tasks), chosen(values, self.tasks)
 
 
-def prefix(model: GPT2, virtual_tokens: int = 20, prefix_hidden: int = 512) -> None:
-    """Keys and values before the text in every block, made by a network while training (Li & Liang).
-
-    Args:
-        virtual_tokens: trained positions before the text
-        prefix_hidden: width of the network that makes them; 0 trains them directly
-    """
-    check_virtual_tokens(model, virtual_tokens)
-    whole_number("prefix_hidden", prefix_hidden, least=0)
-    config = model.config
-    shared = SharedStart(virtual_tokens, config.n_embd, prefix_hidden) if prefix_hidden else None
+def prefix(model: GPT2, options: PrefixOptions) -> None:
+    """Put a prefix before the text in every block: made by a network while training, or, as in P-tuning v2
+    (``prefix_hidden`` is 0), trained directly."""
+    P, hidden = options.virtual_tokens, whole_number("prefix_hidden", options.prefix_hidden, least=0)
+    check_virtual_tokens(model, P)
+    shared = SharedStart(P, model.config.n_embd, hidden) if hidden else None
     for block in model.h:
-        new = PrefixTuning(config.n_head, config.head_dim, virtual_tokens, shared)
+        new = PrefixTuning(model.config.n_head, model.config.head_dim, P, shared)
         block.attn.prefix = new.over(model.wte.weight)
-
-
-def p_tuning_v2(model: GPT2, virtual_tokens: int = 20) -> None:
-    """Keys and values before the text in every block, trained directly (Liu et al.).
-
-    Args:
-        virtual_tokens: trained positions before the text
-    """
-    prefix(model, virtual_tokens, prefix_hidden=0)

@@ -1,4 +1,4 @@
-"""Prompt tuning: trained vectors before the text, and nothing else (Lester et al., 2021; P-tuning, Liu et al., 2021).
+"""Prompt tuning: trained vectors before the text, and nothing else (Lester et al., 2021, arXiv:2104.08691).
 
 One can ask a language model for a task in words ("Is this message spam?"). A soft prompt is such a question whose
 words need not exist: P vectors of the embedding's width, placed before the text and found by gradient descent.
@@ -9,8 +9,8 @@ words need not exist: P vectors of the embedding's width, placed before the text
                  ░░  ░░  ░░ Win   a  prize [pad]
                                      ▲ read here: the last real token
 
-P-tuning changes two things. The vectors are not trained one by one, they come out of an encoder, so that they depend
-on each other, and they may stand on both sides of the text, as a template says:
+P-tuning (Liu et al., 2021, arXiv:2103.10385) changes two things. The vectors are not trained one by one: they come out
+of an encoder, so that they depend on each other. And they may stand on both sides of the text, as a template says:
 
     start (P, C) ─► MLP, or LSTM in both directions ─► p₁ … p_P        only training needs the encoder
 
@@ -19,11 +19,11 @@ on each other, and they may stand on both sides of the text, as a template says:
                                        ▲ read here: behind the message
 
 How positions and padding are counted: soft tokens take positions like any others, so the text starts at the number of
-leading ones and the context is shorter by all of them. Leading ones go through the model's seam ``prompt``. Trailing
-ones follow each message's own last token, *before* its padding, so ``classify`` gives the same with and without
-padding. The model still returns one row per real token; that of the last one is read behind the trailing vectors.
-Where a message ends is what ``lengths`` says; without them, as in ``model(tokens)``, it fills its row. Generated text
-follows the template.
+leading ones and the context is shorter by all of them. They enter through the model's extension point ``prompt``.
+Trailing ones follow each message's own last token, *before* its padding, so ``classify`` gives the same with and
+without padding. The model still returns one output per real token; that of the last one is read behind the trailing
+vectors. ``lengths`` says where a message ends; without them, as in ``model(tokens)``, it fills the whole width.
+Generated text follows the template.
 
 Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, plus for the MLP of n layers h C + h +
 (n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,
@@ -44,6 +44,7 @@ from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from peft.merging import finished
+from peft.options import PromptOptions, PTuningOptions
 from peft.wrappers import trained_dtype
 
 INITS = ("random", "vocabulary", "text")
@@ -103,7 +104,7 @@ class PromptEncoder(nn.Module):
             self.lstm = nn.LSTM(dim, hidden, num_layers=layers, bidirectional=True)
             widths = [2 * hidden, 2 * hidden]
         else:
-            raise InputError(f"unknown encoder {encoder!r}; choose mlp or lstm")
+            raise InputError(f"unknown encoder {encoder!r}; choose mlp or lstm", argument="encoder")
         steps = []
         for n_in, n_out in itertools.pairwise(widths):
             steps += [nn.Linear(n_in, n_out), nn.ReLU()]
@@ -129,7 +130,7 @@ class PromptPerTask(nn.Module):
         self.prompts, self.tasks = nn.ModuleList(prompts), None
         self.trailing = prompts[0].trailing
         if len({(p().shape, p.trailing) for p in prompts}) > 1:
-            raise InputError("the prompts of one batch must have the same number of virtual tokens at the same places")
+            raise InputError("the prompts of one batch must have the same number of virtual tokens on the same sides")
 
     def select(self, tasks: Tensor) -> None:
         self.tasks = tasks
@@ -168,16 +169,19 @@ def starting_vectors(model: GPT2, count: int, init: str, init_text: str | None) 
     """(count, C): where the search for a prompt begins; see ``prompt`` for ``init``."""
     vocabulary, C = model.config.vocab_size, model.config.n_embd
     if init not in INITS:
-        raise InputError(f"unknown init {init!r}; choose one of {', '.join(INITS)}")
+        raise InputError(f"unknown init {init!r}; choose one of {', '.join(INITS)}", argument="init")
     if init == "text" or init_text is not None:
         ids = get_tokenizer().encode_ordinary(init_text or "")
         if not ids or max(ids) >= vocabulary:
-            raise InputError(f"init_text is {init_text!r}, expected a text in words that this model's vocabulary has")
+            raise InputError(
+                f"init_text is {init_text!r}, expected a text in words that this model's vocabulary has",
+                argument="init_text",
+            )
         ids = torch.tensor(ids).repeat(math.ceil(count / len(ids)))[:count]
     elif init == "vocabulary":
         ids = torch.randint(min(COMMON, vocabulary), (count,))
     else:
-        return torch.empty(count, C).uniform_(-0.5, 0.5).to(model.wte.weight)  # the paper's range
+        return torch.empty(count, C).uniform_(-0.5, 0.5).to(model.wte.weight)  # range of the paper, section 3.2
     return model.wte(ids.to(model.wte.weight.device)).clone()
 
 
@@ -186,43 +190,26 @@ def parse_template(template: str) -> tuple[int, int]:
     parts = re.fullmatch(r"((?:\s*\[P\])*)\s*TEXT((?:\s*\[P\])*)\s*", template)
     before, behind = (part.count("[P]") for part in parts.groups()) if parts else (0, 0)
     if before + behind == 0:
-        raise InputError(f"template {template!r}: expected one TEXT with [P] around it, such as '[P][P] TEXT [P]'")
+        raise InputError(
+            f"template {template!r}: expected one TEXT with [P] around it, such as '[P][P] TEXT [P]'",
+            argument="template",
+        )
     return before, behind
 
 
-def prompt(model: GPT2, virtual_tokens: int = 20, init: str = "vocabulary", init_text: str | None = None) -> None:
-    """A soft prompt: trained vectors before the text (Lester et al.).
-
-    Args:
-        virtual_tokens: number of trained vectors
-        init: start of the vectors: random, vocabulary (embeddings of common tokens), or text (with init_text)
-        init_text: start from the embeddings of this text, repeated or cut to virtual_tokens
-    """
-    check_virtual_tokens(model, virtual_tokens)
-    model.prompt = SoftPrompt(starting_vectors(model, virtual_tokens, init, init_text))
+def prompt(model: GPT2, options: PromptOptions) -> None:
+    """Put a soft prompt before the text (Lester et al.)."""
+    check_virtual_tokens(model, options.virtual_tokens)
+    model.prompt = SoftPrompt(starting_vectors(model, options.virtual_tokens, options.init, options.init_text))
 
 
-def p_tuning(
-    model: GPT2,
-    virtual_tokens: int = 20,
-    template: str | None = None,
-    encoder: str = "mlp",
-    encoder_hidden: int = 256,
-    encoder_layers: int = 2,
-) -> None:
-    """A soft prompt out of an encoder, around the text as a template says (Liu et al.).
-
-    Args:
-        virtual_tokens: number of soft tokens, all before the text; a template counts its own
-        template: where soft tokens stand, such as "[P][P] TEXT [P]"
-        encoder: mlp or lstm
-        encoder_hidden: width of the encoder's hidden layers
-        encoder_layers: hidden layers of the mlp, or layers of the lstm
-    """
-    before, behind = (virtual_tokens, 0) if template is None else parse_template(template)
+def p_tuning(model: GPT2, options: PTuningOptions) -> None:
+    """Put a soft prompt with an encoder around the text, as a template says (Liu et al.)."""
+    template = options.template
+    before, behind = (options.virtual_tokens, 0) if template is None else parse_template(template)
     check_virtual_tokens(model, before + behind)
-    start = torch.randn(before + behind, model.config.n_embd)
-    network = PromptEncoder(model.config.n_embd, encoder, encoder_hidden, encoder_layers)
-    weight = model.wte.weight
-    network.to(weight.device, trained_dtype(weight))
-    model.prompt = SoftPrompt(start.to(weight), behind, network)
+    weight, width = model.wte.weight, model.config.n_embd
+    start = torch.randn(before + behind, width)
+    encoder = PromptEncoder(width, options.encoder, options.encoder_hidden, options.encoder_layers)
+    encoder.to(weight.device, trained_dtype(weight))
+    model.prompt = SoftPrompt(start.to(weight), behind, encoder)

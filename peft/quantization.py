@@ -1,4 +1,4 @@
-"""Quantisation: store a frozen weight matrix in four bits per weight instead of 32 (Dettmers et al., 2023, QLoRA).
+"""Quantisation: store a frozen weight in four bits instead of 32 (QLoRA, Dettmers et al., 2023, arXiv:2305.14314).
 
 Cut the weights into blocks of 64, divide each block by its largest absolute value, and replace every number by the
 index of the nearest of sixteen fixed levels:
@@ -17,11 +17,11 @@ quantised themselves: their mean is subtracted, and the rest is stored in 8 bits
 
      bits per weight = 4 + 8/64 + 32/(64 · 256) = 4.127         instead of 4 + 32/64 = 4.5
 
-The paper calls these 8 bits FP8; its code uses the *dynamic* data type (Dettmers, 2015), rebuilt below, in which a
-number near zero has many exponent and few fraction bits, and a number near one the reverse.
+The paper calls these 8 bits FP8; its code uses the *dynamic* data type (Dettmers, 2015, arXiv:1511.04561), rebuilt
+below, in which a number near zero has many exponent and few fraction bits, and a number near one the reverse.
 
-The trade: an eighth of the memory for frozen weights; each forward and backward pays for turning the codes back into
-numbers; and the model computes with weights that are up to a few percent off.
+The trade-off: an eighth of the memory for frozen weights; each forward and backward turns the codes back into numbers,
+which costs time; and the model computes with weights that are up to a few percent off.
 """
 
 import functools
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from gpt2.errors import InputError
 from peft.merging import why_not_mergeable
+from peft.registry import QUANTISED_BASE
 
 
 @functools.cache
@@ -42,7 +43,8 @@ def normal_float_levels() -> tuple[float, ...]:
     Quantiles of the normal distribution at evenly spaced probabilities on either side of one half, which gives zero,
     divided by the largest. The quantile of probability 1 would be infinite, so the outermost stands at 1 - ε, with ε
     halfway between 1/32 and 1/30: half a step of sixteen, and of fifteen, levels. This is how the published table
-    was made; the paper's equation 4 alone, the midpoints of neighbouring quantiles, does not give it.
+    was made (bitsandbytes, functional.py: ``create_normal_map(offset=0.9677083)``, which is 1 - ε); the paper's
+    equation 4 alone, the midpoints of neighbouring quantiles, does not give it.
     """
     outermost = 1 - (1 / 32 + 1 / 30) / 2
     quantile = NormalDist().inv_cdf
@@ -145,7 +147,7 @@ class QuantizedLinear(nn.Module):
         elif bits == 8:
             self.quantized = QuantizedTensor(linear.weight, integer_levels(8), block=linear.in_features)
         else:
-            raise InputError(f"bits is {bits}, expected 4 or 8")
+            raise InputError(f"bits is {bits}, expected 4 or 8", argument="bits")
 
     @property
     def weight(self) -> Tensor:
@@ -159,10 +161,7 @@ class QuantizedLinear(nn.Module):
 
 @why_not_mergeable.register
 def _(layer: QuantizedLinear) -> str:
-    return (
-        "a quantised base has no room for the update, which is finer than its levels; "
-        "load the adapter with quantize=False and merge it into the full-precision base"
-    )
+    return QUANTISED_BASE
 
 
 def quantize_linear_layers(model: nn.Module, bits: int = 4, double_quant: bool = True) -> None:

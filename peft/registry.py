@@ -1,149 +1,247 @@
-"""Every method by its name, and how one is put into a model."""
+"""The table of the methods: what each is called, where it stands, and what it says of itself.
+
+A new method is one file in peft/, its options in options.py, and one entry here. The tests compare every declaration
+with what the method does (tests/peft/test_every_method.py), and the command line, the adapter files and the
+comparison read it from here. Nothing here imports PyTorch: a method's file is loaded when it is first used.
+"""
 
 import inspect
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass
+from importlib import import_module
 
-import numpy as np
-from torch import nn
-
-from gpt2.checkpoints.fingerprints import fingerprints, plain_name, uncompiled
-from gpt2.classifier import has_classification_head
-from gpt2.errors import InputError
-from gpt2.model import GPT2
-from peft import adapters, dora, dylora, ia3, minlora, prefix, prompt, qlora, selective, unified
-from peft import lora as lora_family
-from peft.state import PeftState, state_of, unchanged_if_refused
-from peft.targets import freeze, unfreeze
-from peft.wrappers import keep_trained_in_float32
+from peft import options as opt
+from peft.options import fields_of, kinds
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to fine-tune.
+    """A way to fine-tune, and its declaration.
 
-    insert  function(model, **options) that changes a frozen model in place; its docstring describes the options
-    lr      AdamW's step size for a model 128 wide (docs/results/learning_rates.md); see learning_rate
-    preset  options that make this a method of its own, and so cannot be changed
-    lora_head   the classification head stays frozen and is itself given LoRA (unless train_head is asked for)
+    home               its file and function, as in "peft.lora:lora". The function takes a frozen model and an object
+                       of ``options_type``, and changes the model in place
+    options_type       the dataclass of its options
+    summary            one sentence
+    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates.md); see learning_rate
+    family             of the surveys (Lialin et al., 2023; Han et al., 2024): selective, reparametrised, additive or
+                       hybrid
+    why_not_mergeable  a sentence, where peft.merge refuses; None where it merges
+    starts_unchanged   does an untrained model give the same output as before?
+    exportable         does it only change weights, so that a plain GPT-2 can compute the result?
+    hugging_face       its ``peft_type`` in Hugging Face's peft, whose file layout is then used (it is written in
+                       peft/files/hugging_face.py); None: a layout of our own
+    lora_head          is the classification head frozen, and given LoRA itself (unless train_head is asked for)?
+    frozen_saved       names of frozen parameters of its own that a file must hold, such as random matrices that all
+                       layers share; patterns as in ``*.vera_A``. (A frozen head is always saved.)
     """
 
-    insert: Callable[..., None]
+    home: str
+    options_type: type[opt.Options]
+    summary: str
     lr: float
-    preset: dict = field(default_factory=dict)
+    family: str
+    why_not_mergeable: str | None = None
+    starts_unchanged: bool = True
+    exportable: bool = True
+    hugging_face: str | None = None
     lora_head: bool = False
+    frozen_saved: tuple[str, ...] = ()
 
     @property
-    def options(self) -> dict[str, inspect.Parameter]:
-        """The options a person may set, in order: name -> default and annotation."""
-        parameters = dict(inspect.signature(self.insert).parameters)
-        return {name: p for name, p in parameters.items() if name != "model" and name not in self.preset}
+    def options(self) -> dict[str, Field]:
+        """The options a person may set, in order: name -> field, with ``default``, ``type`` and ``metadata``."""
+        return fields_of(self.options_type)
+
+    def help(self, option: str) -> str:
+        """One line on an option, as this method understands it."""
+        return self.options[option].metadata["help"]
+
+    @property
+    def insert(self) -> Callable[..., None]:
+        """The function that puts the method into a model; loads its file, and PyTorch with it."""
+        file, function = self.home.split(":")
+        return getattr(import_module(file), function)
 
     @property
     def only_gpt2(self) -> bool:
         """Does it reach into GPT2's own modules? Its function says so: ``model: GPT2``, or ``model: nn.Module``."""
-        return inspect.signature(self.insert).parameters["model"].annotation is GPT2
+        return inspect.signature(self.insert).parameters["model"].annotation.__name__ == "GPT2"
 
     def learning_rate(self, width: int) -> float:
-        """``lr`` for a model of this width: Adam's good step shrinks as layers widen (Yang et al., 2021, muP)."""
+        """``lr`` for a model of this width. Adam's best learning rate shrinks as layers widen (muP, Yang et al., 2021,
+        arXiv:2203.03466)."""
         return self.lr * 128 / width
 
-    @property
-    def summary(self) -> str:
-        first = inspect.getdoc(self.insert).splitlines()[0]
-        preset = ", ".join(f"{name} {value}" for name, value in self.preset.items())
-        return f"{first.rstrip('.')}, with {preset}." if preset else first
 
-    def help(self, option: str) -> str:
-        """What the method's docstring says of an option."""
-        line = re.search(rf"^\s+{option}: (.+)$", inspect.getdoc(self.insert), flags=re.MULTILINE)
-        return line[1] if line else ""
-
+SELECTIVE = {
+    "family": "selective",
+    "why_not_mergeable": "it trains weights of the base itself, so there is nothing to merge",
+}
+LOW_RANK = {"family": "reparametrised", "lr": 3e-3, "hugging_face": "LORA", "lora_head": True}
+BOTTLENECK = {
+    "family": "additive",
+    "why_not_mergeable": "an adapter's non-linearity is more than a change of weights",
+    "exportable": False,
+}
+VIRTUAL_TOKENS = {
+    "family": "additive",
+    "why_not_mergeable": "virtual tokens are more positions, not a change of weights",
+    "starts_unchanged": False,
+    "exportable": False,
+}
+QUANTISED_BASE = (
+    "a quantised base has no room for the update, which is finer than its levels; "
+    "load the adapter with quantize=False and merge it into the full-precision base"
+)
 
 METHODS = {  # in teaching order
-    "full": Method(selective.full, lr=5e-4),
-    "head": Method(selective.head, lr=1e-2),
-    "selective": Method(selective.selective, lr=2e-3),
-    "bitfit": Method(selective.bitfit, lr=3e-3),
-    "layernorm": Method(selective.layernorm, lr=1e-2),
-    "lora": Method(lora_family.lora, lr=3e-3, lora_head=True),
-    "rslora": Method(lora_family.lora, lr=3e-3, preset={"scaling": "alpha/sqrt(rank)"}, lora_head=True),
-    "dora": Method(dora.dora, lr=3e-3, lora_head=True),
-    "dylora": Method(dylora.dylora, lr=3e-3, lora_head=True),
-    "minlora": Method(minlora.minlora, lr=3e-3, lora_head=True),
-    "qlora": Method(qlora.qlora, lr=3e-3, lora_head=True),
-    "adapter": Method(adapters.adapter, lr=3e-3),
-    "adapter-pfeiffer": Method(adapters.adapter_pfeiffer, lr=3e-3),
-    "adapter-parallel": Method(adapters.adapter_parallel, lr=8e-3),
-    "mam": Method(unified.mam, lr=1e-3),
-    "ia3": Method(ia3.ia3, lr=1e-2),
-    "prompt": Method(prompt.prompt, lr=1e-2),
-    "p-tuning": Method(prompt.p_tuning, lr=5e-3),
-    "prefix": Method(prefix.prefix, lr=3e-4),
-    "p-tuning-v2": Method(prefix.p_tuning_v2, lr=3e-2),
+    "full": Method(
+        "peft.selective:full",
+        opt.Options,
+        "Train every parameter: the baseline, and the method that needs the most memory.",
+        lr=5e-4,
+        **SELECTIVE,
+    ),
+    "head": Method(
+        "peft.selective:head",
+        opt.Options,
+        'Train the new classification head only: a logistic regression on frozen features ("linear probing").',
+        lr=1e-2,
+        **SELECTIVE,
+    ),
+    "selective": Method(
+        "peft.selective:selective",
+        opt.SelectiveOptions,
+        "Train the last blocks, the final norm and the head.",
+        lr=2e-3,
+        **SELECTIVE,
+    ),
+    "bitfit": Method(
+        "peft.selective:bitfit", opt.Options, "Train every bias and the head (BitFit).", lr=3e-3, **SELECTIVE
+    ),
+    "layernorm": Method(
+        "peft.selective:layernorm",
+        opt.Options,
+        "Train the gains and biases of every norm, and the head.",
+        lr=1e-2,
+        hugging_face="LN_TUNING",
+        **SELECTIVE,
+    ),
+    "lora": Method(
+        "peft.lora:lora",
+        opt.LoRAOptions,
+        "Low-rank updates beside frozen linear layers, the classification head included.",
+        **LOW_RANK,
+    ),
+    "rslora": Method(
+        "peft.lora:lora", opt.RsLoRAOptions, "LoRA whose update is scaled by alpha/sqrt(rank) (rsLoRA).", **LOW_RANK
+    ),
+    "dora": Method(
+        "peft.dora:dora",
+        opt.LoRAOptions,
+        "LoRA for the direction of every weight vector, and a trained length for each.",
+        **LOW_RANK,
+    ),
+    "dylora": Method(
+        "peft.dylora:dylora",
+        opt.DyLoRAOptions,
+        "LoRA trained so that it can be cut to any smaller rank afterwards.",
+        **LOW_RANK,
+    ),
+    "minlora": Method(
+        "peft.minlora:minlora",
+        opt.MinLoRAOptions,
+        "LoRA through PyTorch's parametrizations: the same numbers by another mechanism.",
+        **LOW_RANK,
+    ),
+    "qlora": Method(
+        "peft.qlora:qlora",
+        opt.QLoRAOptions,
+        "LoRA beside linear layers that are stored in four (or eight) bits.",
+        why_not_mergeable=QUANTISED_BASE,
+        starts_unchanged=False,  # the quantised base differs a little
+        **LOW_RANK,
+    ),
+    "adapter": Method(
+        "peft.adapters:adapter",
+        opt.AdapterOptions,
+        "Serial adapters (Houlsby): in every block after attention and after the MLP.",
+        lr=3e-3,
+        **BOTTLENECK,
+    ),
+    "adapter-pfeiffer": Method(
+        "peft.adapters:adapter_pfeiffer",
+        opt.AdapterOptions,
+        "Serial adapters (Pfeiffer): in every block after the MLP only, half the cost of Houlsby's.",
+        lr=3e-3,
+        **BOTTLENECK,
+    ),
+    "adapter-parallel": Method(
+        "peft.adapters:adapter_parallel",
+        opt.AdapterOptions,
+        "Parallel adapters (He et al.): in every block beside the MLP.",
+        lr=8e-3,
+        **BOTTLENECK,
+    ),
+    "mam": Method(
+        "peft.unified:mam",
+        opt.MAMOptions,
+        "Mix-and-match: a prefix in attention and a scaled parallel adapter at the MLP (He et al.).",
+        lr=1e-3,
+        **VIRTUAL_TOKENS | {"family": "hybrid"},
+    ),
+    "ia3": Method(
+        "peft.ia3:ia3",
+        opt.IA3Options,
+        "Learned factors on keys, values and the MLP's hidden layer.",
+        lr=1e-2,
+        family="reparametrised",
+        hugging_face="IA3",
+    ),
+    "prompt": Method(
+        "peft.prompt:prompt",
+        opt.PromptOptions,
+        "A soft prompt: trained vectors before the text (Lester et al.).",
+        lr=1e-2,
+        hugging_face="PROMPT_TUNING",
+        **VIRTUAL_TOKENS,
+    ),
+    "p-tuning": Method(
+        "peft.prompt:p_tuning",
+        opt.PTuningOptions,
+        "A soft prompt out of an encoder, around the text as a template says (Liu et al.).",
+        lr=5e-3,
+        hugging_face="P_TUNING",
+        **VIRTUAL_TOKENS,
+    ),
+    "prefix": Method(
+        "peft.prefix:prefix",
+        opt.PrefixOptions,
+        "Keys and values before the text in every block, made by a network while training (Li & Liang).",
+        lr=3e-4,
+        hugging_face="PREFIX_TUNING",
+        **VIRTUAL_TOKENS,
+    ),
+    "p-tuning-v2": Method(
+        "peft.prefix:prefix",
+        opt.PTuningV2Options,
+        "Keys and values before the text in every block, trained directly (Liu et al.).",
+        lr=3e-2,
+        hugging_face="PREFIX_TUNING",
+        **VIRTUAL_TOKENS,
+    ),
 }
 
 
-def apply(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> nn.Module:
-    """Put a method into a model, in place; afterwards exactly the parameters to train require grad.
-
-    modules_to_save   modules to train fully besides, such as "wte,ln_f"
-    options      the method's own; METHODS[method].options lists them
-
-    What trains is float32, whatever the precision of the base. Raises InputError for an unknown method, an option that
-    it lacks or cannot have, and when a method is in place already; the model is then as it was.
-    """
-    inner = uncompiled(model)
-    check(inner, method, options)
-    base = fingerprints(inner)  # before anything changes
-    with unchanged_if_refused(inner):
-        put_in(inner, method, modules_to_save, **options)
-    inner.peft.base_fingerprints = base  # an adapter file says which model it belongs to
-    return model
-
-
-def check(model: nn.Module, method: str, options: dict) -> None:
-    """Raise InputError unless this method, with options of these names, may be put into this model."""
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    if already := state_of(model).method:
-        raise InputError(f"this model already carries {already!r}; load a fresh one")
-    if METHODS[method].only_gpt2 and not isinstance(model, GPT2):
-        general = ", ".join(name for name, known in METHODS.items() if not known.only_gpt2)
-        raise InputError(f"{method} works on this repository's GPT2 only, not on {type(model).__name__}; try {general}")
-    known = METHODS[method].options
-    for name in options:
-        if name not in known:
-            takes = ", ".join(known) or "no options"
-            raise InputError(f"{method} has no option {name!r}; it takes {takes}")
-
-
-def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> None:
-    """``apply``, without the fingerprint of the base, and without a way back."""
-    check(model, method, options)
-    options = without_numpy(options)
-    freeze(model)
-    METHODS[method].insert(model, **METHODS[method].preset, **options)
-    model.train(model.training)  # new modules start in training mode, whatever the model is in
-    if has_classification_head(model) and not METHODS[method].lora_head:
-        model.lm_head.requires_grad_(True)
-    if modules_to_save:
-        unfreeze(model, modules_to_save)
-    if not trainable_parameters(model):
-        raise InputError(f"{method} trains nothing on this model; give it a classification head first")
-    keep_trained_in_float32(model)
-    settings = {name: options.get(name, p.default) for name, p in METHODS[method].options.items()}
-    if modules_to_save:
-        settings["modules_to_save"] = modules_to_save
-    model.peft = PeftState(method, settings)
-
-
-def without_numpy(options: dict) -> dict:
-    """The same values as Python's own, which JSON can write."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
-
-
-def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """name -> parameter, for everything that training will change."""
-    return {plain_name(name): p for name, p in uncompiled(model).named_parameters() if p.requires_grad}
+def options_of_all() -> dict[str, tuple[type, str]]:
+    """For a command line: option -> its type, and what it means and starts at for each of the methods that take it."""
+    found: dict[str, tuple[type, dict[str, list[str]]]] = {}
+    for name, method in METHODS.items():
+        for option, field in method.options.items():
+            default = "" if field.default is None or field.default is False else f" (default {field.default})"
+            kind, meanings = found.setdefault(option, (kinds(field)[0], {}))
+            meanings.setdefault(f"{method.help(option)}{default}", []).append(name)
+    return {
+        option: (kind, "; ".join(f"{', '.join(methods)}: {meaning}" for meaning, methods in meanings.items()))
+        for option, (kind, meanings) in found.items()
+    }

@@ -3,22 +3,23 @@
 What a task adds is small, so one process can serve many. Every task gets modules of its own, Python objects that
 weigh nothing, and all of them look at the same base tensors:
 
-    adapters.use("spam")    ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of spam   ─┐
-    adapters.use("topics")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of topics ─┼─►  W of the base, stored once
-    adapters.use("urgent")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of urgent ─┘
+    adapters.set_adapter("spam")    ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of spam   ─┐
+    adapters.set_adapter("topics")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of topics ─┼─►  W of the base, stored once
+    adapters.set_adapter("urgent")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of urgent ─┘
 
 To switch is to use another of these objects: no number is copied, added or subtracted.
 
-**One batch, many tasks.** Rows of a batch may ask for different adapters (Sheng et al., 2023, S-LoRA; Chen et al.,
-2023, Punica). The product with W, nearly all of the work, is done for all rows at once, and then each group of rows
-gets its own small update:
+**One batch, many tasks.** The messages of a batch may need different adapters (S-LoRA, Sheng et al., 2023,
+arXiv:2311.03285; Punica, Chen et al., 2023, arXiv:2310.18547). The product with W, nearly all of the work, is done for
+all messages at once, and then each group gets its own small update:
 
     x (B, T, C) ──┬───────────────── W ──────────────────┐
                   ├─ rows of spam ──── A, B of spam ──── + ──► y (B, T, out)
                   └─ rows of topics ── A, B of topics ───┘
 
-**Adding adapters** (Ilharco et al., 2023, task arithmetic). ΔW = w₁ s₁ B₁ A₁ + w₂ s₂ B₂ A₂ is a LoRA again, of rank
-r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight takes a skill away.
+**Adding adapters** (task arithmetic, Ilharco et al., 2023, arXiv:2212.04089). ΔW = w₁ s₁ B₁ A₁ +
+w₂ s₂ B₂ A₂ is a LoRA again, of rank r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight
+takes a skill away.
 """
 
 import copy
@@ -44,7 +45,7 @@ class Adapters:
 
     adapters = Adapters(load_gpt2("gpt2"))
     adapters.add("spam", "runs/a/adapter")
-    classify(adapters.use("spam"), tokens, lengths)
+    classify(adapters.set_adapter("spam"), tokens, lengths)
     """
 
     def __init__(self, base: GPT2):
@@ -56,8 +57,12 @@ class Adapters:
         """Load a folder that peft.save or Hugging Face's peft has written. Raises InputError as peft.load does."""
         self.models[name] = load(over(self.base), folder).eval()
 
-    def use(self, name: str) -> GPT2:
-        """The model of one adapter, ready to run."""
+    def set_adapter(self, name: str) -> GPT2:
+        """The model of one adapter, ready to run.
+
+        Hugging Face's method of this name changes one model in place. Here each adapter has a model object of its own,
+        so nothing changes, and models that were handed out before stay valid.
+        """
         if name not in self.models:
             raise InputError(f"no adapter is called {name!r}; there are {', '.join(self.models) or 'none yet'}")
         return self.models[name]
@@ -70,14 +75,15 @@ class Adapters:
         """
         names = list(dict.fromkeys(rows))
         tasks = torch.tensor([names.index(row) for row in rows], device=self.base.wte.weight.device)
-        return mixed(over(self.base), [self.use(name) for name in names], tasks)
+        return mixed(over(self.base), [self.set_adapter(name) for name in names], tasks)
 
-    def combine(self, weights: dict[str, float], head: str | None = None) -> GPT2:
+    def add_weighted_adapter(self, weights: dict[str, float], head: str | None = None) -> GPT2:
         """A model that has the weighted sum of LoRA updates, and the classification head of one (None: of none).
 
-        Raises InputError when one of them is anything but LoRA on linear layers.
+        The same sum as Hugging Face's with ``combination_type="cat"``, but it is returned and gets no name. Raises
+        InputError when one of the adapters is anything but LoRA on linear layers.
         """
-        models = {name: self.use(name) for name in weights}
+        models = {name: self.set_adapter(name) for name in weights}
         result = over(self.base)
         for name, layer in plain_layers(self.base):
             among = {task: m for task, m in models.items() if name != "lm_head" or not has_classification_head(m)}
@@ -92,7 +98,7 @@ class Adapters:
             if model.virtual_positions():
                 raise InputError(f"adapter {task!r} has virtual tokens; only LoRA can be added")
         if head is not None:
-            result.lm_head = self.use(head).lm_head
+            result.lm_head = self.set_adapter(head).lm_head
         return result.eval()
 
 
@@ -102,7 +108,7 @@ def over(base: GPT2) -> GPT2:
 
 
 def plain_layers(base: GPT2) -> list[tuple[str, nn.Module]]:
-    """The places at which methods change a model: name and what stands there in the base, outer ones first."""
+    """The modules that methods replace: name and what stands there in the base, outer ones first."""
     kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, MLP)
     return [(name, module) for name, module in base.named_modules() if isinstance(module, kinds)]
 

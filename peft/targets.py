@@ -60,7 +60,7 @@ def select(
         there = sorted({type(module).__name__ for module in model.modules() if module is not model})
         raise InputError(f"this model has no linear layer to change, only {', '.join(there) or 'itself'}")
     if not names:
-        raise InputError(f"target_modules {target_modules!r} leaves no module to change; try --target-modules all")
+        raise InputError(f"target_modules {target_modules!r} leaves no module to change; try 'all'", "target_modules")
     return names
 
 
@@ -140,11 +140,12 @@ def parent(model: nn.Module, name: str) -> nn.Module:
 def parse_layers(layers: str, count: int) -> set[int]:
     """``"0-3,11"`` -> {0, 1, 2, 3, 11}. Raises InputError for anything else, and for blocks that do not exist."""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", layers):
-        raise InputError(f"layers_to_transform {layers!r} is not a list such as 0-3,11")
+        raise InputError(f"layers_to_transform {layers!r} is not a list such as 0-3,11", "layers_to_transform")
     chosen = set()
     for part in layers.split(","):
         first, _, last = part.partition("-")
         if len(part) > 20 or not int(first) <= int(last or first) < count:
-            raise InputError(f"layers_to_transform {layers!r}: this model has blocks 0 to {count - 1}")
+            text = f"layers_to_transform {layers!r}: this model has blocks 0 to {count - 1}"
+            raise InputError(text, argument="layers_to_transform")
         chosen |= set(range(int(first), int(last or first) + 1))
     return chosen

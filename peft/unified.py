@@ -1,6 +1,6 @@
-"""The unified view: adapters, prefixes and LoRA are one idea with different settings (He et al., 2021).
+"""The unified view: adapters, prefixes and LoRA are one idea with different settings (arXiv:2110.04366).
 
-Each method adds something Δh to a hidden vector h. Written that way, four choices tell them apart:
+He et al. (2021): each method adds something Δh to a hidden vector h. Written that way, four choices tell them apart:
 
                      Δh                          reads x / h   where            added as
     ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -38,25 +38,11 @@ merged.
 
 from gpt2.model import GPT2
 from peft.adapters import adapter_parallel
+from peft.options import MAMOptions
 from peft.prefix import prefix
 
 
-def mam(
-    model: GPT2,
-    virtual_tokens: int = 30,
-    prefix_hidden: int = 512,
-    bottleneck: int = 32,
-    nonlinearity: str = "relu",
-    adapter_scale: float = 4.0,
-) -> None:
-    """Mix-and-match: a prefix in attention and a scaled parallel adapter at the MLP (He et al.).
-
-    Args:
-        virtual_tokens: trained positions before the text
-        prefix_hidden: width of the network that makes them; 0 trains them directly
-        bottleneck: inner width of each adapter
-        nonlinearity: relu, gelu, silu or tanh
-        adapter_scale: factor on the adapter's output
-    """
-    prefix(model, virtual_tokens, prefix_hidden)
-    adapter_parallel(model, bottleneck, nonlinearity, adapter_scale)
+def mam(model: GPT2, options: MAMOptions) -> None:
+    """Mix-and-match: a prefix in attention and a scaled parallel adapter at the MLP (He et al.)."""
+    prefix(model, options)
+    adapter_parallel(model, options)

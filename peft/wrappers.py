@@ -3,8 +3,8 @@
 Two kinds of linear layer are known: nn.Linear, whose matrix is (out, in), and transformers' Conv1D, the same layer with
 its matrix stored (in, out). ``matrix`` and ``plain_like`` hide the difference.
 
-**Precision.** What is trained is at least float32, whatever the base is: AdamW's small steps vanish in 16 bits, and its
-ε = 1e-8 is zero in float16. So an update is computed in float32, and its result takes the precision of the base.
+**Precision.** What is trained is at least float32, whatever the base is: AdamW's small updates vanish in 16 bits, and
+its ε = 1e-8 is zero in float16. So an update is computed in float32, and its result takes the precision of the base.
 """
 
 import sys

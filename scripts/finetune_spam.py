@@ -17,7 +17,6 @@ import dataclasses
 import datetime
 import io
 import time
-import typing
 from pathlib import Path
 
 from common import cli
@@ -132,8 +131,8 @@ def early_choice(argv: list[str]):
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
-    """The settings of the run, and the options of its method. The methods' options come from their signatures."""
-    import peft
+    """The settings of the run, and the options of its method. The methods' options come from peft/options.py."""
+    import peft.registry
 
     names = "\n".join(f"  {name:<17}{method.summary}" for name, method in peft.METHODS.items())
     parser = cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
@@ -190,23 +189,16 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument("--modules-to-save", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
 
     group = parser.add_argument_group("options of the methods")
-    users: dict[str, list[str]] = {}
-    for name, method in peft.METHODS.items():
-        for option in method.options:
-            users.setdefault(option, []).append(name)
-    for option, methods in users.items():
-        parameter = peft.METHODS[methods[0]].options[option]
-        kind = (typing.get_args(parameter.annotation) or (parameter.annotation,))[0]
+    options_of_all = peft.registry.options_of_all()
+    for option, (kind, help_text) in options_of_all.items():
         how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "metavar": kind.__name__}
-        help_text = f"{peft.METHODS[methods[0]].help(option)} ({', '.join(methods)})".replace("%", "%%")
-        group.add_argument(
-            f"--{option.replace('_', '-')}", dest=f"option_{option}", help=help_text, default=None, **how
-        )
+        flag = f"--{option.replace('_', '-')}"
+        group.add_argument(flag, dest=f"option_{option}", help=help_text.replace("%", "%%"), default=None, **how)
 
     args = parser.parse_args(argv)
     if args.method not in peft.METHODS:
         parser.error(f"unknown method {args.method!r}; choose one of {', '.join(peft.METHODS)}")
-    given = {option: vars(args)[f"option_{option}"] for option in users}
+    given = {option: vars(args)[f"option_{option}"] for option in options_of_all}
     options = dict(RECIPE_OPTIONS.get((args.recipe, args.method), {}))
     options |= {option: value for option, value in given.items() if value is not None}
     for option in options:

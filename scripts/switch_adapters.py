@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
             continue
         for run in args.runs:
             start = time.perf_counter()
-            model = adapters.use(run)
+            model = adapters.set_adapter(run)
             switched = time.perf_counter()
             with torch.no_grad():
                 row = classify(model, batches[run].tokens, batches[run].lengths)[0]

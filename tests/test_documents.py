@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import peft
+import peft.ia3
+import peft.prompt
 from gpt2 import GPT2
 from gpt2.classifier import add_classification_head
 from gpt2.config import SIZES
@@ -45,6 +47,15 @@ def test_readme_counts_what_each_method_trains(counts):
 
 def one_line(module) -> str:
     return " ".join(module.__doc__.split())
+
+
+def test_the_page_on_export_lists_the_methods_as_they_declare_themselves():
+    page = " ".join((ROOT / "docs/elsewhere.md").read_text(encoding="utf-8").split())
+    lists = {"exportable": ("only changes weights: ", " (in full"), "hugging_face": ("`peft` has (", ") they are")}
+    for declaration, (start, end) in lists.items():
+        listed = set(re.findall(r"`([\w-]+)`", page.split(start, 1)[1].split(end, 1)[0]))
+        listed |= {"ia3"} if declaration == "exportable" else set()  # behind the remark on qlora
+        assert listed == {name for name, method in peft.METHODS.items() if getattr(method, declaration)}
 
 
 def test_docstrings_that_rank_by_parameters_are_right(counts):

@@ -47,9 +47,10 @@ def find_checkpoint(source: str | Path = "auto", assets: str | Path | None = Non
             why = unreachable()
             if why:
                 raise InputError(
-                    f"{source} is not on this machine and cannot be downloaded ({why}); use --model practice, or put "
-                    f"its config.json and model.safetensors into a folder {source}/ and name the folder above it "
-                    "with --assets"
+                    f"{source} is not on this machine and cannot be downloaded ({why}); use the model "
+                    f"'practice', or put its config.json and model.safetensors into a folder {source}/ and name the "
+                    "folder above it by assets",
+                    argument="assets",
                 )
             path = download(source)
         return Checkpoint(source, path, source)
@@ -71,7 +72,8 @@ def choose_checkpoint(assets: str | Path | None) -> Checkpoint:
         return Checkpoint("gpt2", download("gpt2"), "gpt2")
     notes = (
         f"Using the small bundled practice model: GPT-2 124M is not on this machine and cannot be downloaded ({why}).",
-        "Its accuracies are not those of GPT-2 124M. For the real one: connect to the network, or see --assets.",
+        "Its accuracies are not those of GPT-2 124M. For the real one: connect to the network, or name a folder that "
+        "has it (assets).",
     )
     return Checkpoint("practice", PRACTICE_FOLDER, "practice", notes)
 
@@ -94,7 +96,7 @@ def assets_folder(assets: str | Path | None) -> Path | None:
         return None
     folder = Path(assets).expanduser()
     if not folder.is_dir():
-        raise InputError(f"the assets folder {folder} does not exist; check --assets or {ASSETS_VARIABLE}")
+        raise InputError(f"the assets folder {folder} does not exist; check it, or {ASSETS_VARIABLE}", "assets")
     return folder
 
 
@@ -124,7 +126,7 @@ def download(name: str) -> Path:
     except Exception as error:  # noqa: BLE001 - the library raises its HTTP client's errors, which differ by version
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"the download of {repository(name)} broke off ({reason}); run the same command again, "
-            "or use --model practice"
+            f"the download of {repository(name)} was interrupted ({reason}); run the same command again, "
+            "or use the model 'practice'"
         ) from error
     return Path(path).parent

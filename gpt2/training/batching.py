@@ -92,11 +92,14 @@ class MessageBatches:
         if len(token_lists) != len(labels):
             raise ValueError(f"{len(token_lists)} messages but {len(labels)} labels")
         if batch_size < 1:
-            raise InputError(f"--batch-size {batch_size}: a batch needs at least one message; choose 1 or more")
+            raise InputError(
+                f"batch_size is {batch_size}: a batch needs at least one message; choose 1 or more", "batch_size"
+            )
         if drop_last and len(token_lists) < batch_size:
             raise InputError(
-                f"--batch-size {batch_size}: with only {len(token_lists)} messages no batch is full, and "
-                "the last incomplete one is dropped; choose a smaller batch size"
+                f"batch_size is {batch_size}: with only {len(token_lists)} messages no batch is full, and "
+                "the last incomplete one is dropped; choose a smaller batch size",
+                argument="batch_size",
             )
         self.token_lists = [np.array(tokens, dtype=np.int32) for tokens in token_lists]  # a tenth of a list's memory
         self.labels = [int(label) for label in labels]

@@ -44,7 +44,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", number)
         torch.cuda.set_device(device)
     elif device.type != "cpu":
-        raise InputError(f"several processes cannot share a {device.type} device; use --device cpu, or one process")
+        raise InputError(f"several processes cannot share a {device.type} device; use cpu, or one process", "device")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield device

@@ -152,7 +152,7 @@ class RunningLoss:
                 self.bar.close()
                 raise RunError(
                     f"the loss is {recent} in epoch {self.epoch + 1}: training has diverged; "
-                    f"try --lr {self.recipe.lr / 10:.0e}, a tenth of the present one"
+                    f"try a learning rate of {self.recipe.lr / 10:.0e}, a tenth of the present one"
                 )
 
     def mean(self, sums: list[Tensor]) -> float:

@@ -62,9 +62,11 @@ class PretrainingRecipe:
         }
         for name, good in checks.items():
             if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range; see --help")
+                raise InputError(f"{name} {getattr(self, name)!r} is out of range", argument=name)
         if self.accumulate % world_size():
-            raise InputError(f"--accumulate {self.accumulate} cannot be shared equally by {world_size()} processes")
+            raise InputError(
+                f"accumulate is {self.accumulate}, which {world_size()} processes cannot share equally", "accumulate"
+            )
 
     @property
     def sampled_steps(self) -> int:
@@ -157,7 +159,7 @@ def pretrain(
                 bar.close()
                 raise RunError(
                     f"the loss is {train_loss} before step {progress.step}: training has diverged; "
-                    f"start again with a smaller learning rate, such as --lr {recipe.lr / 3:.0e}"
+                    f"start again with a smaller learning rate, such as {recipe.lr / 3:.0e}"
                 )
             progress.seconds_training += time.perf_counter() - start
             measure(train_loss, speed)

@@ -32,7 +32,7 @@ class Recipe:
         }
         for name, good in checks.items():
             if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range")
+                raise InputError(f"{name} {getattr(self, name)!r} is out of range", argument=name)
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate at ``step`` of ``total``: a linear rise, then constant or half a cosine down to 0."""

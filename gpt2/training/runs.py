@@ -54,10 +54,12 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
-        raise InputError(f"{folder}: another process is running in it; wait for it, or name another --out") from error
+        raise InputError(
+            f"{folder}: another process is running in it; wait for it, or name another folder", "out"
+        ) from error
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write {folder}: {reason}; choose another folder with --out") from error
+        raise InputError(f"cannot write {folder}: {reason}; choose another folder", "out") from error
     except NotImplementedError:  # a network disk without locks
         pass
     try:
@@ -73,7 +75,7 @@ def open_run(folder: Path, config: dict) -> bool:
     """
     if (folder / "config.json").is_file():
         if read_json(folder / "metrics.json").get("status") == "finished":
-            raise InputError(f"{folder} holds a finished run; name another folder with --out, or delete this one")
+            raise InputError(f"{folder} holds a finished run; name another folder, or delete this one", "out")
         before = read_json(folder / "config.json")
         keys = (before.keys() | config.keys()) - set(RECORDED)
         changed = sorted((key for key in keys if before.get(key) != config.get(key)), key=lambda key: key in HASHES)
@@ -82,7 +84,7 @@ def open_run(folder: Path, config: dict) -> bool:
             what = f" with another {key} ({before.get(key)!r}, now {config.get(key)!r}); repeat its settings to resume"
             if key in HASHES:
                 what = f", but {HASHES[key]}; restore what it began with"
-            raise InputError(f"{folder} holds an interrupted run{what}, or name another folder with --out")
+            raise InputError(f"{folder} holds an interrupted run{what}, or name another folder", "out")
         remove_unfinished(folder)
         return (folder / STATE_FILE).is_file()
     write_json(folder / "config.json", config)

@@ -1,7 +1,8 @@
 """Adapter files: what a method has learned, without the base model it was learned on.
 
     folder/adapter_config.json         which method, with which options, on which base model
-    folder/adapter_model.safetensors   the trained tensors, and a frozen classification head (it was drawn at random)
+    folder/adapter_model.safetensors   the trained tensors, and frozen ones that were drawn at random: a classification
+                                       head, and what the method declares as ``frozen_saved``
 
                       save                                load
     our model ──► finish, fields ──► the two files ──► check, insert, read ──► our model, equal in every bit
@@ -18,6 +19,7 @@ name in it is ever used as a path, a pattern or code.
 """
 
 import copy
+import fnmatch
 import math
 import re
 from dataclasses import asdict
@@ -32,25 +34,27 @@ from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
 from gpt2.model import GPT2
+from peft.applying import put_in, without_numpy
 from peft.dylora import DyLoRALayer
 from peft.files import hugging_face, hugging_face_config
 from peft.files.adapter_config import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, read_config, saved_fingerprints
 from peft.files.fields import Field, TensorFile
 from peft.merging import finished
-from peft.registry import put_in, without_numpy
+from peft.options import NO_CHANGE
+from peft.registry import METHODS
 from peft.state import state_of, unchanged_if_refused
-
-# Options that say how training starts and what helps it. A loaded adapter needs none of that, so it is built small.
-ONLY_TRAINING = {"encoder_hidden": 1, "encoder_layers": 1, "prefix_hidden": 0, "init_text": None}
 
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that belong into an adapter file: name -> parameter."""
-    head = "lm_head." if has_classification_head(model) else None
+    method = METHODS.get(state_of(model).method)
+    frozen = method.frozen_saved if method else ()
+    frozen += ("lm_head.*",) if has_classification_head(model) else ()
+    named = {plain_name(name): parameter for name, parameter in model.named_parameters()}
     return {
-        plain_name(name): parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad or (head and name.startswith(head))
+        name: parameter
+        for name, parameter in named.items()
+        if parameter.requires_grad or any(fnmatch.fnmatchcase(name, pattern) for pattern in frozen)
     }
 
 
@@ -95,7 +99,7 @@ def saved_options(model: nn.Module) -> dict | None:
 def describe(model: nn.Module) -> tuple[dict, dict[str, Field]]:
     """The layout of a model's adapter files: Hugging Face's where it has one, and what they hold."""
     reason = {}
-    if isinstance(model, GPT2) and model.peft.method in hugging_face.TYPES:
+    if isinstance(model, GPT2) and METHODS[model.peft.method].hugging_face:
         try:
             fields = hugging_face.fields(model)
             return hugging_face_config.configuration(model, fields), fields
@@ -180,11 +184,16 @@ def short_name(name: str) -> str:
     return re.sub(r"^base_model\.(model\.)?(transformer\.)?", "", name)
 
 
+def only_loaded(method: str) -> dict:
+    """Values for the options that only serve training: a loaded adapter needs no network that makes it."""
+    loaded = {name: field.metadata["loaded"] for name, field in METHODS[method].options.items()}
+    return {name: value for name, value in loaded.items() if value is not NO_CHANGE}
+
+
 def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tuple[int, ...]]) -> None:
     """Put the method of a file of ours into the model, in place, once it is sure that the file could fill it."""
     method, classes, saved = config["method"], config.get("num_classes"), config["options"] | without_numpy(changes)
-    small = {name: value for name, value in ONLY_TRAINING.items() if saved.get(name)}
-    small |= {"init": "random"} if "init_text" in saved else {}
+    small = {name: new for name, new in only_loaded(method).items() if name in saved}
 
     def prepare(model: nn.Module, **options) -> None:
         if classes and not has_classification_head(model):

@@ -1,16 +1,16 @@
 """Reading adapter_config.json, which may come from anybody: everything is checked that does not need the model."""
 
 import json
-import typing
 from pathlib import Path
 
 from gpt2.errors import InputError
-from peft.files.hugging_face import TYPES
+from peft.options import kinds
 from peft.registry import METHODS
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 OWN_TYPE = "GPT2_PEFT_ADAPTER"
 MOST_CONFIG_BYTES = 1_000_000
+RENAMED = {"target": "target_modules", "layers": "layers_to_transform", "also_train": "modules_to_save"}
 
 
 def read_config(folder: Path) -> dict:
@@ -32,8 +32,8 @@ def read_config(folder: Path) -> dict:
     if config.get("options") is None:
         return config
     method, options, classes = config.get("method"), config["options"], config.get("num_classes")
-    known = isinstance(method, str) and method in METHODS
-    if not known or config.get("peft_type", OWN_TYPE) not in (OWN_TYPE, TYPES.get(method, OWN_TYPE)):
+    known = METHODS.get(method) if isinstance(method, str) else None
+    if known is None or config.get("peft_type", OWN_TYPE) not in (OWN_TYPE, known.hugging_face or OWN_TYPE):
         raise InputError(f"{path}: method {one_line(method)} with this peft_type is unknown")
     if not isinstance(options, dict) or not (classes is None or type(classes) is int and 1 < classes <= 10**9):
         raise InputError(f"{path}: options and num_classes must be an object and a whole number of at least 2")
@@ -45,17 +45,18 @@ def read_config(folder: Path) -> dict:
 def check_option(what: str, method: str, name: str, value: object) -> None:
     """Raise InputError unless a value is one that the method's option could have been saved with."""
     if name == "modules_to_save":
-        kinds = (str,)
+        allowed = (str,)
     elif name in METHODS[method].options:
-        annotation = METHODS[method].options[name].annotation
-        kinds = typing.get_args(annotation) or (annotation,)
+        allowed = kinds(METHODS[method].options[name])
+    elif name in RENAMED:
+        raise InputError(f"{what}, but it is called {RENAMED[name]} now; rename it in {CONFIG_FILE}")
     else:
         raise InputError(f"{what}, but {method} has no such option")
-    kinds += (int,) if float in kinds else ()
-    if type(value) not in kinds:
-        raise InputError(f"{what}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+    allowed += (int,) if float in allowed else ()
+    if type(value) not in allowed:
+        raise InputError(f"{what}, expected {' or '.join(kind.__name__ for kind in allowed)}")
     if isinstance(value, str) and len(value) > 10_000 or isinstance(value, int | float) and not abs(value) <= 1e9:
-        raise InputError(f"{what}, beyond all reason")
+        raise InputError(f"{what}, which is out of range")
 
 
 def one_line(value: object) -> str:

@@ -23,9 +23,10 @@ from gpt2.errors import InputError
 from gpt2.files import whole_file, write_json
 from gpt2.model import GPT2
 from gpt2.tokenizer import SHA256, vocabulary_file
-from peft.files.hugging_face import TYPES, hugging_face_head
+from peft.files.hugging_face import hugging_face_head
 from peft.merging import merge, to_plain
 from peft.quantization import QuantizedLinear
+from peft.registry import METHODS
 from peft.state import state_of
 from peft.wrappers import plain_like
 
@@ -57,7 +58,9 @@ def export(
         tensors["score.weight"] = score.float().cpu().contiguous()
         names = list(labels) or [str(i) for i in range(len(score))]
         if len(names) != len(score) or len(set(names)) != len(names):
-            raise InputError(f"labels are {names}, but the model has {len(score)} classes; give each a name of its own")
+            raise InputError(
+                f"labels are {names}, but the model has {len(score)} classes; give each a name of its own", "labels"
+            )
         config |= {
             "architectures": ["GPT2ForSequenceClassification"],
             "id2label": {str(i): name for i, name in enumerate(names)},
@@ -81,13 +84,15 @@ def plain(model: GPT2) -> GPT2:
         merge(model)
     known = {name for ours in layout(model.config).values() for name in ours} | {"lm_head.weight", "lm_head.bias"}
     if not {plain_name(name) for name, _ in model.named_parameters()} <= known:
-        method = state_of(model).method or "this method"
+        method = state_of(model).method
         elsewhere = (
             "its adapter folder loads with Hugging Face's peft (PeftModel.from_pretrained)"
-            if method in TYPES
+            if method and METHODS[method].hugging_face
             else "use it with peft.load and scripts/classify.py"
         )
-        raise InputError(f"{method} is more than a change of weights, so no plain GPT-2 can do it; {elsewhere}")
+        raise InputError(
+            f"{method or 'this method'} is more than a change of weights, so no plain GPT-2 can do it; {elsewhere}"
+        )
     return model
 
 

@@ -34,15 +34,8 @@ from peft.files.fields import Field
 from peft.ia3 import ScaledInput, ScaledOutput
 from peft.lora import EmbeddingWithLoRA, LinearWithLoRA
 from peft.merging import to_plain
+from peft.registry import METHODS
 
-TYPES = dict.fromkeys(("lora", "rslora", "dora", "dylora", "minlora", "qlora"), "LORA") | {
-    "ia3": "IA3",
-    "layernorm": "LN_TUNING",
-    "prompt": "PROMPT_TUNING",
-    "p-tuning": "P_TUNING",
-    "prefix": "PREFIX_TUNING",
-    "p-tuning-v2": "PREFIX_TUNING",
-}
 PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 OURS = "gpt2_peft."  # in front of tensors that only this repository reads
 
@@ -81,7 +74,7 @@ def fields(model: GPT2) -> dict[str, Field]:
 
     Raises InputError with the reason when the library has no place for something that this model has learned.
     """
-    found = prompt_fields(model) if TYPES[model.peft.method] in PROMPTS else {}
+    found = prompt_fields(model) if METHODS[model.peft.method].hugging_face in PROMPTS else {}
     for name, parts in modules(model).items():
         layers = [model.get_submodule(part) for part in parts]
         if any(map(lora_of, layers)):

@@ -21,11 +21,13 @@ from gpt2.errors import InputError
 from gpt2.model import GPT2
 from peft.dora import LinearWithDoRA
 from peft.files.fields import Field
-from peft.files.hugging_face import OURS, TYPES, base_of, lora_of, modules
+from peft.files.hugging_face import OURS, base_of, lora_of, modules
 from peft.ia3 import ia3
 from peft.lora import EmbeddingWithLoRA, LinearWithLoRA
-from peft.prefix import p_tuning_v2
+from peft.options import IA3Options, Options, PromptOptions, PTuningV2Options
+from peft.prefix import prefix
 from peft.prompt import prompt
+from peft.registry import METHODS
 from peft.selective import layernorm
 from peft.state import PeftState
 from peft.targets import freeze
@@ -42,7 +44,7 @@ EXTENSIONS = (  # of LoRA, in the library, each with another formula than s · B
 
 def configuration(model: GPT2, found: dict[str, Field]) -> dict:
     """What the library has to know about a model whose ``fields`` are ``found``."""
-    kind, shape = TYPES[model.peft.method], model.config
+    kind, shape = METHODS[model.peft.method].hugging_face, model.config
     whole = {name.rsplit(".", 1)[0] for name in found if name.endswith(".weight") and is_base(name)}
     config = {
         "peft_type": kind,
@@ -123,30 +125,40 @@ def insert(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
              the file could not fill. Raises InputError when the adapter is of a kind that has no place here.
     """
     kind = config.get("peft_type")
-    if kind not in TYPES.values():
-        raise InputError(f"peft_type {kind!r} is unknown here; it can be {', '.join(dict.fromkeys(TYPES.values()))}")
+    method = method_of(config)
     freeze(model)
     if kind == "LORA":
         insert_lora(model, config, shapes)
     elif kind == "IA3":
-        ia3(model, queries=True)
+        ia3(model, IA3Options(queries=True))
     elif kind == "LN_TUNING":
-        layernorm(model)
+        layernorm(model, Options())
     else:
         P, width = two(shapes, "prompt_embeddings")
         wanted = model.config.n_embd * (2 * model.config.n_layer if kind == "PREFIX_TUNING" else 1)
         if width != wanted:
             raise InputError(f"prompt_embeddings has {width} columns, expected {wanted} for this base model")
-        (p_tuning_v2 if kind == "PREFIX_TUNING" else prompt)(model, P)
+        if kind == "PREFIX_TUNING":
+            prefix(model, PTuningV2Options(virtual_tokens=P))
+        else:
+            prompt(model, PromptOptions(virtual_tokens=P))
     unfreeze_saved(model, config, shapes)
     model.train(model.training)
+    keep_trained_in_float32(model)
+    model.peft = PeftState(method)  # without options: the file says it all
+
+
+def method_of(config: dict) -> str:
+    """Our name for the method of an adapter of theirs. Raises InputError when it has none here."""
+    kind = config.get("peft_type")
     variants = {
         "LORA": "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora",
         "PREFIX_TUNING": "prefix" if config.get("prefix_projection") else "p-tuning-v2",
     }
-    names = {kind: method for method, kind in reversed(TYPES.items())} | variants
-    keep_trained_in_float32(model)
-    model.peft = PeftState(names[kind])  # without options: the file says it all
+    names = {method.hugging_face: name for name, method in METHODS.items() if method.hugging_face} | variants
+    if not isinstance(kind, str) or kind not in names:
+        raise InputError(f"peft_type {kind!r} is unknown here; it can be {', '.join(names)}")
+    return names[kind]
 
 
 def insert_lora(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:

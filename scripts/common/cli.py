@@ -15,6 +15,7 @@ if sys.version_info < MINIMUM_PYTHON:  # noqa: UP036 - before anything that an o
 import argparse  # noqa: E402
 import contextlib  # noqa: E402
 import os  # noqa: E402
+import re  # noqa: E402
 import shlex  # noqa: E402
 import signal  # noqa: E402
 import subprocess  # noqa: E402
@@ -131,7 +132,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except (InputError, RunError) as error:
         if "--debug" in arguments:
             raise
-        fail(str(error), 2 if isinstance(error, InputError) else 1, everywhere=False)
+        fail(with_flag(error), 2 if isinstance(error, InputError) else 1, everywhere=False)
     except KeyboardInterrupt:
         fail("interrupted", 130, everywhere=False, prefix="")
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
@@ -141,6 +142,16 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         if "--debug" in arguments:
             raise
         fail(f"{describe(error)} (--debug shows where)", 1)
+
+
+def with_flag(error: Exception) -> str:
+    """An error about an argument, such as ``batch_size``, in the words of the command line: ``--batch-size``."""
+    argument, message = getattr(error, "argument", None), str(error)
+    if argument is None:
+        return message
+    flag = f"--{argument.replace('_', '-')}"
+    named, found = re.subn(rf"\b{argument}\b", flag, message, count=1)
+    return named if found else f"{flag}: {message}"
 
 
 def describe(error: Exception) -> str:

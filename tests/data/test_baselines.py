@@ -51,7 +51,7 @@ def test_one_class_only_and_nothing_found():
 
 
 def test_a_diverged_model_is_a_failed_run():
-    with pytest.raises(RunError, match="--lr"):
+    with pytest.raises(RunError, match="learning rate"):
         classification_metrics(np.array([0, 1]), np.array([[0.5, 0.5], [np.nan, np.nan]]), positive_index=1)
 
 

@@ -89,9 +89,9 @@ def test_pad_to_holds_for_every_batch():
 
 
 def test_impossible_batches():
-    with pytest.raises(InputError, match="--batch-size 0"):
+    with pytest.raises(InputError, match="batch_size is 0"):
         MessageBatches(MESSAGES, LABELS, batch_size=0)
-    with pytest.raises(InputError, match="--batch-size 11"):
+    with pytest.raises(InputError, match="batch_size is 11"):
         MessageBatches(MESSAGES, LABELS, batch_size=11, drop_last=True)
     with pytest.raises(ValueError, match="10 messages but 9 labels"):
         MessageBatches(MESSAGES, LABELS[:-1], batch_size=2)

@@ -149,7 +149,7 @@ def test_a_state_of_another_method_is_refused(classifier, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(classifier):
     with torch.no_grad():
         classifier.ln_f.weight.fill_(math.inf)
-    with pytest.raises(RunError, match="diverged.*--lr 1e-03"):
+    with pytest.raises(RunError, match="diverged.*learning rate of 1e-03"):
         train, validation = make_data(16, 1), make_data(8, 2)
         progress = Progress(history=[{"epoch": 0}])  # past the first evaluation
         finetune(classifier, train, validation, Recipe(lr=1e-2), CPU, progress=progress)

@@ -217,7 +217,7 @@ def test_divergence_is_reported_with_a_remedy():
     model = new_model()
     with torch.no_grad():
         model.ln_f.weight.fill_(math.inf)
-    with pytest.raises(RunError, match="diverged.*--lr"):
+    with pytest.raises(RunError, match="diverged.*learning rate"):
         run(dataclasses.replace(RECIPE, steps=4), model)
 
 

@@ -10,7 +10,7 @@ from gpt2.errors import InputError
 from peft.lora import replace_linear_with_lora
 from peft.merging import to_plain
 
-FAMILY = ["lora", "rslora", "dora", "dylora", "minlora"]
+FAMILY = [name for name, method in peft.METHODS.items() if method.lora_head and not method.only_gpt2]
 ONLY_GPT2 = [name for name, method in peft.METHODS.items() if method.only_gpt2]
 family = pytest.mark.parametrize("method", FAMILY)
 

@@ -16,6 +16,7 @@ from gpt2.errors import InputError
 from peft.files import hugging_face
 from peft.files.adapter import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, adapter_tensors, finish
 from peft.files.fields import Field
+from peft.switching import over
 
 VARIETY = [
     (
@@ -64,10 +65,9 @@ def test_options_survive(method, options, new_model, randomise, tokens, tmp_path
 def test_layouts(new_model, tmp_path):
     for method in peft.METHODS:
         peft.save(peft.apply(new_model(), method), tmp_path / method)
-        config = config_of(tmp_path / method)
-        assert config["peft_type"] == hugging_face.TYPES.get(method, OWN_TYPE), method
-        names = load_file(tmp_path / method / TENSOR_FILE)
-        assert any(name.startswith("base_model.") for name in names) == (method in hugging_face.TYPES), method
+        theirs, names = peft.METHODS[method].hugging_face, load_file(tmp_path / method / TENSOR_FILE)
+        assert config_of(tmp_path / method)["peft_type"] == (theirs or OWN_TYPE), method
+        assert any(name.startswith("base_model.") for name in names) == bool(theirs), method
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_loading_leaves_the_memory_of_others_alone(new_model, randomise, tmp_pat
     peft.save(randomise(peft.apply(new_model(), "full")), tmp_path)
     base = new_model()
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    peft.load(peft.switching.over(base), tmp_path)
+    peft.load(over(base), tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.state_dict().items())
 
 

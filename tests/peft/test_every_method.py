@@ -1,5 +1,11 @@
 """What holds for every method in METHODS, whichever it is: a new one is tested as soon as it has its line there."""
 
+import fnmatch
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,10 +14,12 @@ from gpt2 import load_gpt2
 from gpt2.checkpoints.weights import save_gpt2
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
-from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
+from peft.adapters import NONLINEARITIES
+from peft.files.adapter import CONFIG_FILE, OWN_TYPE, TENSOR_FILE, adapter_tensors
+from peft.lora import SCALINGS
+from peft.prompt import INITS
+from peft.registry import options_of_all
 
-STARTS_ELSEWHERE = {"qlora", "mam", "prompt", "p-tuning", "prefix", "p-tuning-v2"}  # untrained, they change the output
-MERGES = {"lora", "rslora", "dora", "dylora", "minlora", "ia3"}
 NEEDS_HEAD = {"head"}  # trains nothing else
 TRAINED_OF_THE_BASE = {  # besides a classification head; the methods that are not here add parameters, and train those
     "full": lambda name: True,
@@ -42,10 +50,10 @@ def test_untrained_output_is_unchanged_where_promised(method, use, shape, new_mo
     before = model(tokens)
     after = peft.apply(model, method)(tokens)
     assert after.shape == before.shape
-    if method in STARTS_ELSEWHERE:
-        assert (after - before).abs().max() > 1e-4
-    else:
+    if peft.METHODS[method].starts_unchanged:
         torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+    else:
+        assert (after - before).abs().max() > 1e-4
 
 
 @every_method
@@ -66,9 +74,10 @@ def test_exactly_the_stated_parameters_train(method, use, new_model):
     if use == "classification" and not peft.METHODS[method].lora_head:
         stated |= {"lm_head.weight", "lm_head.bias"}
     assert of_the_base == stated
-    added = {id(parameter) for parameter in model.parameters()} - set(base)
-    assert added <= trained  # nothing that a method adds is left untrained
-    assert bool(added) == (method not in TRAINED_OF_THE_BASE and method not in NEEDS_HEAD)
+    added = {id(parameter): name for name, parameter in model.named_parameters() if id(parameter) not in base}
+    frozen = {name for key, name in added.items() if key not in trained}
+    assert all(any(fnmatch.fnmatchcase(name, p) for p in peft.METHODS[method].frozen_saved) for name in frozen)
+    assert bool(added) == (peft.METHODS[method].family != "selective")
 
 
 @every_use
@@ -102,10 +111,10 @@ def test_merging(method, use, shape, new_model, randomise, tokens):
     model = new_model(use, shape)
     parameters = len(list(model.parameters()))
     randomise(peft.apply(model, method))
-    if method not in MERGES:
+    if reason := peft.METHODS[method].why_not_mergeable:
         with pytest.raises(InputError) as refused:
             peft.merge(model)
-        assert "\n" not in str(refused.value)
+        assert reason in str(refused.value) and "\n" not in str(refused.value)
         with peft.merged(model):  # an evaluation goes on without
             return
     before, weights = model(tokens), {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -130,6 +139,31 @@ def test_save_and_load(method, use, shape, new_model, randomise, tokens, tmp_pat
 
 
 @every_method
+def test_a_file_holds_what_trains_and_what_is_declared(method, new_model, tmp_path):
+    """A frozen head and ``frozen_saved``; nothing else that is frozen."""
+    model, declared = peft.apply(new_model(), method), peft.METHODS[method]
+    frozen = {name for name, parameter in adapter_tensors(model).items() if not parameter.requires_grad}
+    assert any(name.startswith("lm_head.linear.") or ".original" in name for name in frozen) == declared.lora_head
+    own = {name for name in frozen if not name.startswith("lm_head.")}
+    assert all(any(fnmatch.fnmatchcase(name, pattern) for name in own) for pattern in declared.frozen_saved)
+    peft.save(model, tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    assert config["peft_type"] == (declared.hugging_face or OWN_TYPE)
+    assert config["options"] == {name: field.default for name, field in declared.options.items()}
+
+
+@every_method
+def test_exporting(method, new_model, randomise, tmp_path):
+    model = randomise(peft.apply(new_model(), method))
+    if peft.METHODS[method].exportable:
+        peft.export(model, tmp_path)
+        assert (tmp_path / "model.safetensors").exists()  # with which function: tests/parity/test_travel_parity.py
+    else:
+        with pytest.raises(InputError, match="more than a change of weights"):
+            peft.export(model, tmp_path)
+
+
+@every_method
 def test_load_onto_a_base_from_disk(method, new_model, randomise, tokens, tmp_path):
     base = new_model("language modelling")
     save_gpt2(base, tmp_path / "base")
@@ -144,3 +178,14 @@ def test_every_option_has_a_line_of_help(method):
     assert peft.METHODS[method].summary.endswith(".")
     for option in peft.METHODS[method].options:
         assert peft.METHODS[method].help(option), option
+
+
+@pytest.mark.parametrize("option, choices", [("scaling", SCALINGS), ("nonlinearity", NONLINEARITIES), ("init", INITS)])
+def test_help_names_every_choice(option, choices):
+    (kind, help_text) = options_of_all()[option]
+    assert kind is str and all(choice in help_text for choice in choices)
+
+
+def test_the_table_needs_no_pytorch():
+    code = "import sys, peft; [m.options for m in peft.METHODS.values()]; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

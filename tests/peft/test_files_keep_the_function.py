@@ -13,7 +13,7 @@ from gpt2.errors import InputError
 from peft.dylora import set_rank
 from peft.files.adapter import CONFIG_FILE, OWN_TYPE
 
-FAMILY = ["lora", "rslora", "dora", "dylora", "minlora", "qlora"]
+FAMILY = [name for name, method in peft.METHODS.items() if method.lora_head]
 UNTIED = [("lora", "wte"), ("rslora", "wte")] + [(method, "lm_head") for method in FAMILY]
 
 

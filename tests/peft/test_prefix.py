@@ -111,7 +111,7 @@ def test_gradient_reaches_exactly_what_trains(classifier, method, options):
 def test_parameter_counts(method, published):
     with torch.device("meta"):  # GPT-2 124M without its memory
         model = add_classification_head(GPT2(GPT2Config())).requires_grad_(False)
-        peft.METHODS[method].insert(model)
+        peft.METHODS[method].insert(model, peft.METHODS[method].options_type())
         model.lm_head.requires_grad_(True)
     assert sum(p.numel() for p in peft.trainable_parameters(model).values()) == published
     L, P, C, h = 12, 20, 768, 512

@@ -9,7 +9,8 @@ from gpt2 import GPT2, GPT2Config, generate, get_tokenizer
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
 from peft.merging import finished
-from peft.prompt import PromptPerTask, SoftPrompt, parse_template, select_tasks
+from peft.options import PromptOptions, PTuningOptions
+from peft.prompt import PromptPerTask, SoftPrompt, p_tuning, parse_template, select_tasks
 
 TOKENS = torch.tensor([[5, 17, 40, 2, 9], [33, 8, 61, 0, 0]])
 LENGTHS = torch.tensor([5, 3])
@@ -57,7 +58,7 @@ def test_starts():
     def start(**options):
         model.prompt = None
         torch.manual_seed(5)
-        peft.METHODS["prompt"].insert(model, virtual_tokens=7, **options)
+        peft.METHODS["prompt"].insert(model, PromptOptions(virtual_tokens=7, **options))
         return model.prompt.vectors
 
     ids = get_tokenizer().encode("Spam or not?")
@@ -146,7 +147,7 @@ def encoder_count(C, P, encoder, h, n):
 def test_parameter_counts(method, options, published, tiny_model):
     with torch.device("meta"):  # GPT-2 124M without its memory
         model = add_classification_head(GPT2(GPT2Config())).requires_grad_(False)
-        peft.METHODS[method].insert(model, **options)
+        peft.METHODS[method].insert(model, peft.METHODS[method].options_type(**options))
         model.lm_head.requires_grad_(True)
     assert sum(p.numel() for p in peft.trainable_parameters(model).values()) == published
     if method == "prompt":
@@ -156,7 +157,7 @@ def test_parameter_counts(method, options, published, tiny_model):
     assert published == encoder_count(768, 20, encoder, 256, 2) + 1538
     for layers in (1, 3):
         tiny_model.prompt = None
-        peft.METHODS[method].insert(tiny_model, 6, None, encoder, 5, layers)
+        p_tuning(tiny_model, PTuningOptions(virtual_tokens=6, encoder=encoder, encoder_hidden=5, encoder_layers=layers))
         assert sum(p.numel() for p in tiny_model.prompt.parameters()) == encoder_count(24, 6, encoder, 5, layers)
 
 

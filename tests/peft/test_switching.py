@@ -8,6 +8,7 @@ import peft
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
 from peft.dylora import set_rank
+from peft.files.adapter import adapter_tensors
 from peft.merging import to_plain
 from peft.switching import LoRAPerRow, over
 
@@ -47,7 +48,7 @@ def test_switching(base, adapters, new_model, tokens, tmp_path):
     both = adapters(**LORAS, whole=("full", 3, {}), prefix=("p-tuning-v2", 2, {}), four=("qlora", 2, {}))
     for name in both.models:
         alone = peft.load(new_model("language modelling"), tmp_path / name).eval()
-        assert torch.equal(classify(both.use(name), tokens, LENGTHS), classify(alone, tokens, LENGTHS))
+        assert torch.equal(classify(both.set_adapter(name), tokens, LENGTHS), classify(alone, tokens, LENGTHS))
     fresh = new_model("language modelling").state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in base.state_dict().items())
 
@@ -57,7 +58,7 @@ def test_the_base_is_in_memory_once(base, adapters):
     ours = {p.data_ptr() for p in base.parameters()}
     for model in both.models.values():
         added = sum(p.numel() for p in model.parameters() if p.data_ptr() not in ours)
-        assert added == sum(p.numel() for p in peft.files.adapter.adapter_tensors(model).values())
+        assert added == sum(p.numel() for p in adapter_tensors(model).values())
 
 
 class NoOperation(TorchDispatchMode):
@@ -70,7 +71,7 @@ class NoOperation(TorchDispatchMode):
 def test_a_switch_computes_nothing(adapters):
     both = adapters(**LORAS)
     with NoOperation():
-        models = [both.use(name) for name in ("topics", "spam", "topics")]
+        models = [both.set_adapter(name) for name in ("topics", "spam", "topics")]
     assert models[0] is models[2] is both.models["topics"] and models[1] is both.models["spam"]
 
 
@@ -91,7 +92,7 @@ def test_rows_of_one_batch(mixture, adapters, tokens):
     for rows in ([names[1], names[0], names[1]], [names[-1]] * 3, (names * 3)[:3]):
         logits = classify(both.mix(rows), tokens, LENGTHS)
         for i, name in enumerate(rows):
-            alone = classify(both.use(name), tokens[i : i + 1], LENGTHS[i : i + 1])[0]
+            alone = classify(both.set_adapter(name), tokens[i : i + 1], LENGTHS[i : i + 1])[0]
             torch.testing.assert_close(logits[i, : len(alone)], alone, atol=1e-5, rtol=1e-5)
             assert (logits[i, len(alone) :] == float("-inf")).all()
 
@@ -106,21 +107,21 @@ def test_language_models_mix_too(adapters, tokens):
     both = adapters(a=("lora", None, {}), b=("lora", None, {"rank": 2}))
     logits = both.mix(["a", "b", "a"])(tokens)
     for i, name in enumerate("aba"):
-        torch.testing.assert_close(logits[i], both.use(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits[i], both.set_adapter(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
 
 
 def test_sums(base, adapters, tokens):
     both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2, "target_modules": "q_proj,fc_in"}))
-    model = both.combine({"a": 0.7, "b": -0.4}, head="a")
+    model = both.add_weighted_adapter({"a": 0.7, "b": -0.4}, head="a")
     for name in ("h.0.attn.q_proj", "h.1.mlp.fc_in", "h.1.mlp.fc_out"):
         expected = base.get_submodule(name).weight.clone()
         for task, weight in (("a", 0.7), ("b", -0.4)):
-            layer = both.use(task).get_submodule(name)
+            layer = both.set_adapter(task).get_submodule(name)
             expected += weight * layer.lora.delta() if hasattr(layer, "lora") else 0
         torch.testing.assert_close(to_plain(model.get_submodule(name)).weight, expected)
-    only = both.combine({"a": 1.0, "b": 0.0}, head="a")
+    only = both.add_weighted_adapter({"a": 1.0, "b": 0.0}, head="a")
     torch.testing.assert_close(
-        classify(only, tokens, LENGTHS), classify(both.use("a"), tokens, LENGTHS), atol=1e-5, rtol=1e-5
+        classify(only, tokens, LENGTHS), classify(both.set_adapter("a"), tokens, LENGTHS), atol=1e-5, rtol=1e-5
     )
 
 
@@ -133,12 +134,12 @@ def test_what_does_not_go_together(base, adapters, new_model):
         words=("lora", 2, {"target_modules": "wte"}),
     )
     for attempt, said in [
-        (lambda: both.use("nobody"), "there are a, prompt, longer, scaled, words"),
+        (lambda: both.set_adapter("nobody"), "there are a, prompt, longer, scaled, words"),
         (lambda: both.mix(["a", "prompt"]), "some of the adapters have virtual tokens"),
         (lambda: both.mix(["prompt", "longer"]), "same number of virtual tokens"),
         (lambda: both.mix(["a", "words"]), "embedding wte cannot share a batch"),
-        (lambda: both.combine({"a": 1, "scaled": 1}), "by more than a LoRA"),
-        (lambda: both.combine({"a": 1, "prompt": 1}), "only LoRA can be added"),
+        (lambda: both.add_weighted_adapter({"a": 1, "scaled": 1}), "by more than a LoRA"),
+        (lambda: both.add_weighted_adapter({"a": 1, "prompt": 1}), "only LoRA can be added"),
         (lambda: peft.Adapters(new_model()), "fresh language model"),
     ]:
         with pytest.raises(InputError, match=said):
@@ -149,10 +150,10 @@ def test_a_dylora_is_added_at_its_chosen_rank(new_model, randomise, tokens):
     base = new_model("language modelling")
     adapters = peft.Adapters(base)
     adapters.models["one"] = randomise(peft.apply(over(base), "dylora", rank=4)).eval()
-    set_rank(adapters.use("one"), 2)
-    combined = adapters.combine({"one": 1.0})
+    set_rank(adapters.set_adapter("one"), 2)
+    combined = adapters.add_weighted_adapter({"one": 1.0})
     assert combined.h[0].attn.q_proj.lora.rank == 2
-    torch.testing.assert_close(combined(tokens), adapters.use("one")(tokens), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(combined(tokens), adapters.set_adapter("one")(tokens), atol=1e-5, rtol=1e-5)
 
 
 def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens):
@@ -162,7 +163,7 @@ def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens)
     for name in ("one", "two"):
         model = peft.apply(over(base), "lora", rank=2, target_modules="lm_head,q_proj")
         adapters.models[name] = randomise(model, std=0.1 if name == "one" else 0.2).eval()
-    torch.testing.assert_close(adapters.combine({"one": 1.0})(tokens), adapters.use("one")(tokens))
+    torch.testing.assert_close(adapters.add_weighted_adapter({"one": 1.0})(tokens), adapters.set_adapter("one")(tokens))
     rows = ["one", "two", "one"]
-    expected = torch.cat([adapters.use(name)(tokens[i : i + 1]) for i, name in enumerate(rows)])
+    expected = torch.cat([adapters.set_adapter(name)(tokens[i : i + 1]) for i, name in enumerate(rows)])
     torch.testing.assert_close(adapters.mix(rows)(tokens), expected, atol=1e-5, rtol=1e-5)

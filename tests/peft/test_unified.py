@@ -11,6 +11,7 @@ from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
 from gpt2.model import plain_attention
 from peft.adapters import ParallelAdapter
+from peft.options import MAMOptions
 
 TOKENS = torch.tensor([[5, 17, 40, 2, 9], [33, 8, 61, 0, 0]])
 LENGTHS = torch.tensor([5, 3])
@@ -52,7 +53,7 @@ def test_parts_and_scale(tiny_model):
 def test_counts():
     with torch.device("meta"):  # GPT-2 124M without its memory
         model = add_classification_head(GPT2(GPT2Config())).requires_grad_(False)
-        peft.METHODS["mam"].insert(model)
+        peft.METHODS["mam"].insert(model, MAMOptions())
         model.lm_head.requires_grad_(True)
     L, P, C, h, m = 12, 30, 768, 512, 32
     formula = P * C + h * C + h + 2 * L * C * (h + 1) + L * (2 * C * m + C + m) + 1538

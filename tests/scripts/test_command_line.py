@@ -109,3 +109,20 @@ def test_commands_are_quoted_and_found_from_where_one_is(cli, monkeypatch, tmp_p
     assert cli.command_line("classify.py") == "python ../scripts/classify.py"
     monkeypatch.chdir(tmp_path)
     assert cli.command_line("classify.py") == f"python {ROOT / 'scripts' / 'classify.py'}"
+
+
+def test_an_argument_is_shown_as_its_flag(cli):
+    """The packages speak of arguments, the commands of flags."""
+    for message, argument, shown in [
+        ("batch_size is 0, expected more", "batch_size", "--batch-size is 0, expected more"),
+        ("unknown scaling 'x'; choose a scaling", "scaling", "unknown --scaling 'x'; choose a scaling"),
+        ("cannot write runs/x; choose another folder", "out", "--out: cannot write runs/x; choose another folder"),
+        ("no such file", None, "no such file"),
+    ]:
+        assert cli.with_flag(cli.InputError(message, argument)) == shown
+
+
+def test_a_methods_option_out_of_range_names_the_flag(command):
+    for value, shown in [("0", "--rank is 0, expected"), ("2.5", "--rank: invalid int")]:
+        result = command("finetune_spam", "--model", "practice", "--data", "practice", "--rank", value)
+        assert shown in result.one_line(2)

@@ -1,0 +1,77 @@
+"""Putting a method of METHODS into a model."""
+
+import numpy as np
+from torch import nn
+
+from gpt2.checkpoints.fingerprints import fingerprints, plain_name, uncompiled
+from gpt2.classifier import has_classification_head
+from gpt2.errors import InputError
+from gpt2.model import GPT2
+from peft.registry import METHODS
+from peft.state import PeftState, state_of, unchanged_if_refused
+from peft.targets import freeze, unfreeze
+from peft.wrappers import keep_trained_in_float32
+
+
+def apply(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> nn.Module:
+    """Put a method into a model, in place; afterwards exactly the parameters to train require grad.
+
+    modules_to_save   modules to train fully besides, such as "wte,ln_f"
+    options           the method's own; METHODS[method].options lists them, peft/options.py describes them
+
+    What trains is float32, whatever the precision of the base. Raises InputError for an unknown method, an option that
+    it lacks or cannot have, and when a method is in place already; the model is then as it was.
+    """
+    inner = uncompiled(model)
+    check(inner, method, options)
+    base = fingerprints(inner)  # before anything changes
+    with unchanged_if_refused(inner):
+        put_in(inner, method, modules_to_save, **options)
+    inner.peft.base_fingerprints = base  # an adapter file says which model it belongs to
+    return model
+
+
+def check(model: nn.Module, method: str, options: dict) -> None:
+    """Raise InputError unless this method, with options of these names, may be put into this model."""
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}", argument="method")
+    if already := state_of(model).method:
+        raise InputError(f"this model already carries {already!r}; load a fresh one")
+    if METHODS[method].only_gpt2 and not isinstance(model, GPT2):
+        general = ", ".join(name for name, known in METHODS.items() if not known.only_gpt2)
+        raise InputError(f"{method} works on this repository's GPT2 only, not on {type(model).__name__}; try {general}")
+    known = METHODS[method].options
+    for name in options:
+        if name not in known:
+            takes = ", ".join(known) or "no options"
+            raise InputError(f"{method} has no option {name!r}; it takes {takes}", argument=name)
+
+
+def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> None:
+    """``apply``, without the fingerprint of the base, and without a way back."""
+    check(model, method, options)
+    options = METHODS[method].options_type(**without_numpy(options))
+    freeze(model)
+    METHODS[method].insert(model, options)
+    model.train(model.training)  # new modules start in training mode, whatever the model is in
+    if has_classification_head(model) and not METHODS[method].lora_head:
+        model.lm_head.requires_grad_(True)
+    if modules_to_save:
+        unfreeze(model, modules_to_save)
+    if not trainable_parameters(model):
+        raise InputError(f"{method} trains nothing on this model; give it a classification head first")
+    keep_trained_in_float32(model)
+    settings = {name: getattr(options, name) for name in METHODS[method].options}
+    if modules_to_save:
+        settings["modules_to_save"] = modules_to_save
+    model.peft = PeftState(method, settings)
+
+
+def without_numpy(options: dict) -> dict:
+    """The same values as Python's own, which JSON can write."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """name -> parameter, for everything that training will change."""
+    return {plain_name(name): p for name, p in uncompiled(model).named_parameters() if p.requires_grad}
