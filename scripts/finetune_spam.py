@@ -57,7 +57,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import check_vocabulary
     from gpt2.training.distributed import agree, is_main, main_first
-    from gpt2.training.frozen_features import FrozenFeatureCache
+    from gpt2.training.frozen_features import choose_batching
     from gpt2.training.runs import locked, open_run, versions
 
     with main_first():
@@ -117,11 +117,7 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
-    features, batching = FrozenFeatureCache(model, args.feature_memory), args.batching
-    if batching is None:  # on a GPU, starting a kernel costs more than a few padded positions
-        batching = "packed" if device.type == "cpu" or features.blocks else "padded"
-    if batching == "padded" or not features.blocks or recipe.pooling not in ("last", "last-position"):
-        features = None
+    batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
     Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
 
 
@@ -226,7 +222,7 @@ def make_recipe(args: argparse.Namespace, width: int):
     """The training recipe: ours, with a learning rate that suits method and width, or a published one; then what the
     command line says otherwise."""
     import peft
-    from gpt2.training.finetune import BOOK, SOURCE_NOTES, Recipe
+    from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
 
     published = {"book": BOOK, "source-notes": SOURCE_NOTES}
     recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))

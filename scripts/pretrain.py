@@ -108,7 +108,7 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
     from gpt2.checkpoints.fingerprints import fingerprint
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.distributed import agree, is_main, main_first
-    from gpt2.training.pretraining import Progress, make_optimizer, pretrain
+    from gpt2.training.pretraining import PretrainingProgress, pretrain, pretraining_optimizer
     from gpt2.training.runs import STATE_FILE, load_state, locked, open_run, versions
     from gpt2.training.windows import Windows
 
@@ -119,7 +119,7 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
         corpus = load_corpus(texts, get_tokenizer(), Path(args.cache or CACHE), args.held_out)
     windows = Windows(corpus.train, model.config.n_positions, args.seed)
     model.to(device)
-    optimizer, progress = make_optimizer(model, recipe), Progress()
+    optimizer, progress = pretraining_optimizer(model, recipe), PretrainingProgress()
     config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
     config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
     config |= {"base_sha256": fingerprint(model) if args.start else None, "versions": versions()}
@@ -129,7 +129,7 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
             stack.enter_context(locked(folder))
         resuming = open_run(folder, config)
     if resuming:
-        progress = load_state(folder / STATE_FILE, model, optimizer, Progress)
+        progress = load_state(folder / STATE_FILE, model, optimizer, PretrainingProgress)
 
     from common.pretraining_run import PretrainingRun
 
@@ -160,17 +160,17 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
 
 
 def make_recipe(args: argparse.Namespace, device):
-    """Recipe's fields are named as the options are."""
+    """PretrainingRecipe's fields are named as the options are."""
     import torch
 
-    from gpt2.training.pretraining import Recipe
+    from gpt2.training.pretraining import PretrainingRecipe
 
-    names = {field.name for field in dataclasses.fields(Recipe)}
+    names = {field.name for field in dataclasses.fields(PretrainingRecipe)}
     settings = {name: value for name, value in vars(args).items() if name in names}
     if args.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         settings["precision"] = "bfloat16" if able else "float32"
-    return Recipe(**settings)
+    return PretrainingRecipe(**settings)
 
 
 def find_texts(args: argparse.Namespace) -> list[Path]:

@@ -105,13 +105,15 @@ def main_first() -> Iterator[None]:
             agree(fine)
 
 
-def own_share(tokens: Tensor, lengths: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """This process's messages of a batch: every world_size-th. One without any takes a message that counts for nothing:
-    with the label -100, which cross entropy leaves out."""
-    mine = slice(rank(), None, world_size())
+def own_share(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor, Tensor], float]:
+    """This process's messages of a batch (tokens, lengths, labels), every world_size-th, and how many each process has
+    on average: the divisor that makes the mean over processes of their losses the batch's mean loss. A process without
+    any takes a message that counts for nothing: with the label -100, which cross entropy leaves out."""
+    tokens, lengths, labels = batch
+    size, mine = len(labels) / world_size(), slice(rank(), None, world_size())
     if rank() < len(labels):
-        return tokens[mine], lengths[mine], labels[mine]
-    return tokens[:1], lengths[:1], torch.full_like(labels[:1], -100)
+        return (tokens[mine], lengths[mine], labels[mine]), size
+    return (tokens[:1], lengths[:1], torch.full_like(labels[:1], -100)), size
 
 
 class DataParallel(nn.Module):

@@ -1,12 +1,13 @@
 """Fine-tuning a classifier: one training loop for every method.
 
-Which parameters train is decided before (they require grad); the loop only follows that. Under torchrun several
-processes share each batch and take the same steps as one would. The loop knows a model and batches:
+Which parameters train is decided before (they require grad); the loop only follows that. It knows a model and batches:
 ``train`` and ``validation`` are any objects with
 
     shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
-    by_length()             every message once, to evaluate on: (places in the data, batch), in any order
+    by_length(size)         every message once, to evaluate on: (indices in the data, batch), in any order
     len()                   batches in an epoch
+
+Under torchrun several processes share each batch and take the same steps as one would (gpt2/training/distributed.py).
 """
 
 import contextlib
@@ -23,56 +24,13 @@ from tqdm import tqdm
 
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
-from gpt2.errors import InputError, RunError
+from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
-from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes, world_size
+from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
+from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
+from gpt2.training.recipe import Recipe
 
 CHECK_EVERY = 10  # steps between looks at the loss: each look makes a GPU wait
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train, whatever is trained. The defaults are ours; BOOK and SOURCE_NOTES repeat published runs."""
-
-    lr: float  # AdamW's learning rate, at its highest
-    epochs: int = 5
-    weight_decay: float = 0.01
-    decay_everything: bool = False  # False: matrices only, as nothing is gained by shrinking biases and norm gains
-    warmup: float = 0.1  # share of all steps in which the learning rate rises from 0
-    schedule: str = "cosine"  # then falls to 0 along a cosine, or stays "constant"
-    clip: float | None = 1.0  # largest norm of all gradients together
-    pooling: str = "last"  # which token the head reads, see gpt2/classifier.py
-    keep_best: bool = True  # end with the weights of the epoch that was best on the validation data
-    seed: int = 123
-
-    def __post_init__(self):
-        checks = {
-            "lr": self.lr > 0 and math.isfinite(self.lr),
-            "epochs": self.epochs >= 1,
-            "weight_decay": self.weight_decay >= 0 and math.isfinite(self.weight_decay),
-            "warmup": 0 <= self.warmup < 1,
-            "schedule": self.schedule in ("cosine", "constant"),
-            "seed": 0 <= self.seed < 2**32,
-        }
-        for name, good in checks.items():
-            if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range; see --help")
-
-
-BOOK = Recipe(  # Raschka, "Build a Large Language Model (From Scratch)", 2024, chapter 6 and appendix E
-    lr=5e-5,
-    weight_decay=0.1,
-    decay_everything=True,
-    warmup=0.0,
-    schedule="constant",
-    clip=None,
-    pooling="last-position",
-    keep_best=False,
-)
-# A 2024 article on PEFT with GPT-2 124M (91.44/93.29/90.33 for selective, 100.00/96.64/98.00 for LoRA). It does not
-# state its settings: they are taken to be the book's. Its LoRA is that of the draft of appendix E of May 2024, which
-# trains for six epochs (scripts/finetune_spam.py has what belongs to a method).
-SOURCE_NOTES = BOOK
 
 
 @dataclass
@@ -103,17 +61,17 @@ def finetune(
     validation,
     recipe: Recipe,
     device: torch.device,
+    batching: str | None = None,
+    features: FrozenFeatureCache | None = None,
     around_evaluation: Callable[[nn.Module], contextlib.AbstractContextManager] = contextlib.nullcontext,
-    batching: str = "padded",
-    features: Callable | None = None,
     progress: Progress | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Train what requires grad in ``model``; leave it with the best epoch's weights (``recipe.keep_best``) or the last.
 
+    batching, features  how class logits are computed, see ``classify``; None: what costs least on this device
     around_evaluation   context a method wants around evaluations, such as merged weights
-    batching, features  how class logits are computed, see ``classify``: the same ones for more or less work
     progress, optimizer where an interrupted run stood (see gpt2/training/runs.py); a new run starts without
     after_epoch         called with the progress after each epoch, to save or show it
 
@@ -123,62 +81,44 @@ def finetune(
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = optimizer or make_optimizer(model, recipe)
     progress = progress or Progress()
-    total_steps = recipe.epochs * len(train)
+    if batching is None:
+        batching, features = choose_batching(model, device, recipe.pooling)
     forward = data_parallel(model, classify)
-    if not progress.history:
+    total_steps = recipe.epochs * len(train)
+
+    def validate() -> dict:
         with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling, None, batching, features)
-        progress.history.append(history_row(0, math.nan, math.nan, metrics, 0.0))
+            return evaluate(model, validation, device, recipe.pooling, None, batching, features)[0]
+
+    if not progress.history:
+        progress.history.append(history_row(0, math.nan, math.nan, validate(), 0.0))
+    if features is not None:
+        progress.seconds_training += features.fill(model, train, device, recipe.pooling)
 
     for epoch in range(progress.epoch, recipe.epochs):
         torch.manual_seed(recipe.seed + 1000 * epoch)  # for dropout: a resumed run draws what it would have drawn
         model.train()
-        start = time.perf_counter()
-        losses, sizes, correct = [], [], []
-        bar = tqdm(
-            train.shuffled(recipe.seed, epoch),
-            total=len(train),
-            desc=f"epoch {epoch + 1}/{recipe.epochs}",
-            unit="step",
-            leave=False,
-            disable=None if is_main() else True,
-        )
-        for i, batch in enumerate(bar):
-            tokens, lengths, labels = to_device(own_share(*batch), device)
-            size = len(batch[2])  # of all processes together
-            step = epoch * len(train) + i
+        start, running = time.perf_counter(), RunningLoss(epoch, recipe, len(train))
+        for step, batch in enumerate(train.shuffled(recipe.seed, epoch), start=epoch * len(train)):
+            (tokens, lengths, labels), size = own_share(batch)  # with one process: the batch, and its messages
+            tokens, lengths, labels = to_device((tokens, lengths, labels), device)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * lr_factor(recipe, step, total_steps)
+                group["lr"] = recipe.lr_at(step, total_steps)
 
             with autocast(device):
                 logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
-            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size  # this process's part of the mean
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size
             optimizer.zero_grad()
-            (loss * world_size()).backward()  # the sum of all parts, where DistributedDataParallel takes the mean
+            loss.backward()
             if recipe.clip:
                 nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
             optimizer.step()
-
-            losses.append(loss.detach())
-            correct.append((logits.detach().argmax(dim=-1) == labels).sum())
-            sizes.append(size)
-            if (i + 1) % CHECK_EVERY == 0 or i + 1 == len(train):
-                recent = sum_over_processes(torch.stack(losses[-CHECK_EVERY:])).mean().item()
-                bar.set_postfix(loss=f"{recent:.3f}")
-                if not math.isfinite(recent):
-                    bar.close()
-                    raise RunError(
-                        f"the loss is {recent} in epoch {epoch + 1}: training has diverged; "
-                        f"try --lr {recipe.lr / 10:.0e}, a tenth of the present one"
-                    )
+            running.add(loss, logits, labels, size)
         seconds = time.perf_counter() - start
         progress.seconds_training += seconds
 
-        with around_evaluation(model):
-            metrics, _ = evaluate(model, validation, device, recipe.pooling, None, batching, features)
-        train_loss = mean_over_messages(sum_over_processes(torch.stack(losses)), sizes)
-        train_accuracy = sum_over_processes(torch.stack(correct)).sum().item() / sum(sizes)
-        progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, metrics, seconds))
+        train_loss, train_accuracy = running.finish()
+        progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, validate(), seconds))
         progress.epoch = epoch + 1
         if recipe.keep_best and progress.best_row is progress.history[-1]:
             progress.best = {name: p.detach().cpu().clone() for name, p in trainable.items()}
@@ -188,10 +128,43 @@ def finetune(
     return progress
 
 
-def mean_over_messages(losses: Tensor, sizes: list[int]) -> float:
-    """The mean loss of a message, from the mean losses of batches (steps,) and how many messages each has. A mean over
-    batches would let the messages of a small last batch count for more than the others."""
-    return (losses.cpu() @ torch.tensor(sizes, dtype=losses.dtype)).item() / sum(sizes)
+class RunningLoss:
+    """Loss and accuracy over the messages of an epoch while the weights still move, and the progress bar that shows it.
+
+    Numbers stay on the device, and are looked at every CHECK_EVERY steps. Raises RunError when the loss is not finite.
+    """
+
+    def __init__(self, epoch: int, recipe: Recipe, steps: int):
+        self.epoch, self.recipe = epoch, recipe
+        self.losses, self.correct, self.sizes = [], [], []  # one number a step
+        title, hidden = f"epoch {epoch + 1}/{recipe.epochs}", None if is_main() else True
+        self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=hidden)
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, size: float) -> None:
+        self.losses.append(loss.detach() * size)  # the sum over messages
+        self.correct.append((logits.detach().argmax(dim=-1) == labels).sum())
+        self.sizes.append(size)
+        self.bar.update()
+        if len(self.losses) % CHECK_EVERY == 0 or len(self.losses) == self.bar.total:
+            recent = self.mean(self.losses[-CHECK_EVERY:])
+            self.bar.set_postfix(loss=f"{recent:.3f}")
+            if not math.isfinite(recent):
+                self.bar.close()
+                raise RunError(
+                    f"the loss is {recent} in epoch {self.epoch + 1}: training has diverged; "
+                    f"try --lr {self.recipe.lr / 10:.0e}, a tenth of the present one"
+                )
+
+    def mean(self, sums: list[Tensor]) -> float:
+        """The mean over the messages of the last len(sums) steps, of all processes."""
+        total = sum_over_processes(torch.stack(sums).sum())
+        messages = sum_over_processes(torch.tensor(float(sum(self.sizes[-len(sums) :])), device=total.device))
+        return (total / messages).item()
+
+    def finish(self) -> tuple[float, float]:
+        """Loss and accuracy of the epoch."""
+        self.bar.close()
+        return self.mean(self.losses), self.mean(self.correct)
 
 
 def history_row(epoch: int, train_loss: float, train_accuracy: float, validation: dict, seconds: float) -> dict:
@@ -223,17 +196,6 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, fused=True)
 
 
-def lr_factor(recipe: Recipe, step: int, total: int) -> float:
-    """What the learning rate is multiplied by at ``step`` of ``total``: a linear rise, then constant or a cosine."""
-    rise = max(1, round(recipe.warmup * total))
-    if recipe.warmup and step < rise:
-        return (step + 1) / rise
-    if recipe.schedule == "constant":
-        return 1.0
-    done = (step - rise) / max(1, total - rise) if recipe.warmup else step / total
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -241,26 +203,27 @@ def evaluate(
     device: torch.device,
     pooling: str = "last",
     positive: int | None = None,
-    batching: str = "padded",
-    features: Callable | None = None,
+    batching: str | None = None,
+    features: FrozenFeatureCache | None = None,
 ) -> tuple[dict, np.ndarray]:
-    """Metrics (fractions; ``loss`` in nats per message) and the class probabilities (n, classes), in order.
+    """Metrics (fractions; ``loss`` in nats per message) and the class probabilities (n, classes), in the data's order.
 
     ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``batching`` and
-    ``features``: as in ``classify``.
+    ``features``: as in ``finetune``.
     """
+    batching = batching or choose_batching(model, device, pooling)[0]
     was_training = model.training
     model.eval()
     order, all_logits, all_labels = [], [], []
     bar = tqdm(batches.by_length(), desc="evaluating", total=len(batches), unit="batch", leave=False, disable=None)
-    for places, batch in bar:
+    for indices, batch in bar:
         tokens, lengths, labels = to_device(batch, device)
         with autocast(device):
             all_logits.append(classify(model, tokens, lengths, pooling, batching, features).float())
         all_labels.append(labels)
-        order += places
+        order += indices
     model.train(was_training)
-    back = torch.tensor(order).argsort()  # where each message of the data went
+    back = torch.tensor(order).argsort()  # where each message of the data is now
     logits, labels = torch.cat(all_logits).cpu()[back], torch.cat(all_labels).cpu()[back]
     probabilities = logits.softmax(dim=-1).numpy()
     metrics = classification_metrics(labels.numpy(), probabilities, positive)

@@ -7,14 +7,19 @@ trained block is kept for each message, as long as there is room:
     blocks 0-10, embeddings   frozen: run the first time that a message is seen
 """
 
-from collections.abc import Iterable
+import math
+import time
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from gpt2.classifier import classify
+from gpt2.devices import autocast, to_device
 from gpt2.layout import Layout
 from gpt2.model import GPT2
+
+FEATURE_BATCH = 64  # messages that go through frozen blocks at a time
 
 
 def frozen_blocks(model: GPT2) -> int:
@@ -38,7 +43,7 @@ class FrozenFeatureCache:
         self.kept: dict[
             bytes, Tensor
         ] = {}  # a message's tokens -> (positions, C), or (1, C) when all blocks are frozen
-        self.room = memory_mb * 1e6
+        self.room, self.full = memory_mb * 1e6, False
 
     def __call__(self, model: GPT2, tokens: Tensor, lengths: Tensor, layout: Layout) -> tuple[Tensor, int]:
         """(1, N, C), what enters the first block above the frozen ones in this packed layout, and its index."""
@@ -58,18 +63,38 @@ class FrozenFeatureCache:
                 messages = x[0].split(positions[chosen].tolist())
             found |= zip(fresh, messages, strict=True)
         for key in fresh:
-            if found[key].nbytes <= self.room:
-                self.room -= found[key].nbytes
-                self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
+            if found[key].nbytes > self.room:
+                self.full = True
+                continue
+            self.room -= found[key].nbytes
+            self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
         x = [found[key] for key in keys]
         return torch.stack(x) if self.blocks == len(model.h) else torch.cat(x)[None], self.blocks
 
-    def fill(self, model: GPT2, batches: Iterable[tuple[Tensor, Tensor]], pooling: str = "last") -> None:
-        """Run the frozen blocks over these (tokens, lengths) now, as far as there is room for what they give: many
-        messages at a time are faster than the few of a training batch."""
-        for tokens, lengths in batches:
-            before = len(self.kept)
-            with torch.no_grad():
+    def fill(self, model: GPT2, batches, device: torch.device, pooling: str = "last") -> float:
+        """Run the frozen blocks over all messages now, as far as there is room for what they give: many messages at a
+        time are faster than the few of a training batch. Returns the seconds that it took."""
+        start, count = time.perf_counter(), math.ceil(len(batches.labels) / FEATURE_BATCH)
+        for _, batch in tqdm(
+            batches.by_length(FEATURE_BATCH), desc="frozen blocks", total=count, unit="batch", leave=False, disable=None
+        ):
+            tokens, lengths, _ = to_device(batch, device)
+            with torch.no_grad(), autocast(device):
                 classify(model, tokens, lengths, pooling, "packed", self)
-            if len(self.kept) == before:
-                return
+            if self.full:
+                break
+        return time.perf_counter() - start
+
+
+def choose_batching(
+    model: GPT2, device: torch.device, pooling: str, batching: str | None = None, memory_mb: float = 500
+) -> tuple[str, FrozenFeatureCache | None]:
+    """``batching`` and ``features`` for ``classify``, after the method is in place: what costs least, or what is asked.
+
+    On a GPU batches stay padded, as starting a kernel costs more there than a few padded positions; unless blocks are
+    frozen, whose features are kept for packed batches.
+    """
+    features = FrozenFeatureCache(model, memory_mb)
+    usable = features.blocks > 0 and pooling in ("last", "last-position")
+    batching = batching or ("packed" if device.type == "cpu" or usable else "padded")
+    return batching, features if usable and batching == "packed" else None

@@ -31,7 +31,7 @@ LOOK_EVERY = 10  # steps between looks at the loss: each look makes a GPU wait
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretrainingRecipe:
     """How to pretrain. The defaults suit a model a few hundred wide."""
 
     steps: int
@@ -79,7 +79,7 @@ class Recipe:
 
 
 @dataclass
-class Progress:
+class PretrainingProgress:
     """How far a run has come: what a checkpoint keeps besides weights and optimizer."""
 
     step: int = 0  # steps taken
@@ -96,7 +96,7 @@ def next_token_loss(model: GPT2, windows: Tensor, drawn: tuple[Tensor, Tensor] |
     return F.cross_entropy(model.lm_head(h).float(), targets)
 
 
-def make_optimizer(model: GPT2, recipe: Recipe) -> torch.optim.AdamW:
+def pretraining_optimizer(model: GPT2, recipe: PretrainingRecipe) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter, 2019); matrices decay, biases and norm gains do not; β₂ = 0.95 as for GPT-3."""
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
@@ -109,11 +109,11 @@ def pretrain(
     windows: Windows,
     held_out: np.ndarray,
     bytes_per_token: float,
-    recipe: Recipe,
+    recipe: PretrainingRecipe,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: PretrainingProgress,
     compiled: bool = False,
-    after_evaluation: Callable[[Progress], None] = lambda progress: None,
+    after_evaluation: Callable[[PretrainingProgress], None] = lambda progress: None,
 ) -> float:
     """Train ``model``, on the device where it is, from ``progress.step`` to ``recipe.steps``; then its loss on all of
     the held-out text, in nats per token.
@@ -131,7 +131,7 @@ def pretrain(
     tokens_per_step = recipe.batch_size * recipe.accumulate * windows.context
 
     def measure(train_loss: float, speed: float) -> None:
-        loss = evaluate(model, held_out, recipe, recipe.evaluation_windows)
+        loss = held_out_loss(model, held_out, recipe, recipe.evaluation_windows)
         row = {"step": progress.step, "tokens": progress.step * tokens_per_step, "train_loss": train_loss}
         row |= {"held_out_loss": loss, "bits_per_byte": loss / math.log(2) / bytes_per_token}
         row |= {"lr": recipe.lr_at(progress.step), "tokens_per_second": speed}
@@ -163,7 +163,7 @@ def pretrain(
             measure(train_loss, speed)
             losses, start = [], time.perf_counter()
     bar.close()
-    return evaluate(model, held_out, recipe)
+    return held_out_loss(model, held_out, recipe)
 
 
 def take_step(
@@ -171,7 +171,7 @@ def take_step(
     windows: Windows,
     sampler: NegativeSampler | None,
     optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
+    recipe: PretrainingRecipe,
     step: int,
 ) -> Tensor:
     """One step of the optimizer, on the windows that ``step`` stands for; returns their mean loss, a scalar tensor."""
@@ -199,7 +199,7 @@ def take_step(
 
 
 @torch.no_grad()
-def evaluate(model: GPT2, tokens: np.ndarray, recipe: Recipe, limit: int | None = None) -> float:
+def held_out_loss(model: GPT2, tokens: np.ndarray, recipe: PretrainingRecipe, limit: int | None = None) -> float:
     """Mean loss in nats per token, full softmax and float32, over windows of ``tokens`` that do not overlap.
 
     ``limit``: only so many windows, evenly spread and the same each time. Processes share the work.

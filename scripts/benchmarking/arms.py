@@ -12,10 +12,9 @@ from torch import Tensor
 import peft
 from benchmarking.worker import Arm, Batch, read_batches, serve_arm
 from common import cli  # noqa: F401 - puts our packages on the path
-from common.experiment import FEATURE_BATCH
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify
-from gpt2.training.batching import cut, make_batch
+from gpt2.training.batching import MessageBatches, make_batch
 from gpt2.training.finetune import Recipe, make_optimizer
 from gpt2.training.frozen_features import FrozenFeatureCache, frozen_blocks
 
@@ -69,9 +68,8 @@ class Ours(Arm):
 
     def prepare(self, batches: list[Batch]) -> None:
         if self.features is not None:
-            messages = sorted((message for batch in batches for message in batch[0]), key=len)
-            pieces = (make_batch(piece, [0] * len(piece))[:2] for piece in cut(messages, FEATURE_BATCH))
-            self.features.fill(self.model, pieces)
+            messages = [message for batch in batches for message in batch[0]]
+            self.features.fill(self.model, MessageBatches(messages, [0] * len(messages), 8), torch.device("cpu"))
 
     def loss(self, batch: Batch) -> Tensor:
         tokens, lengths, labels = make_batch(*batch)

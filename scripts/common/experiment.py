@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import math
 import sys
 import time
 from dataclasses import dataclass
@@ -10,20 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 import peft
 from common.cli import command_line, describe, quoted
 from common.text import one_line, sample
 from data import Dataset
-from gpt2.devices import autocast, peak_memory_mb, to_device
+from gpt2.devices import peak_memory_mb
 from gpt2.errors import InputError, RunError
 from gpt2.files import whole_file, write_json
 from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
 from gpt2.training.distributed import is_main
-from gpt2.training.finetune import Progress, Recipe, evaluate, finetune, make_optimizer
+from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
 from gpt2.training.frozen_features import FrozenFeatureCache
+from gpt2.training.recipe import Recipe
 from gpt2.training.runs import (
     STATE_FILE,
     load_state,
@@ -33,8 +32,6 @@ from gpt2.training.runs import (
     write_confusion,
     write_history,
 )
-
-FEATURE_BATCH = 64  # messages that go through frozen blocks at a time
 
 
 @dataclass
@@ -64,16 +61,15 @@ class Experiment:
             print(f"Resuming {self.folder} after epoch {self.progress.epoch} of {self.recipe.epochs}.")
         try:
             self.record("running")
-            self.fill_features()
             finetune(
                 self.model,
                 self.batches["train"],
                 self.batches["validation"],
                 self.recipe,
                 self.device,
-                around_evaluation=peft.merged,
                 batching=self.batching,
                 features=self.features,
+                around_evaluation=peft.merged,
                 progress=self.progress,
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
@@ -100,18 +96,6 @@ class Experiment:
     def how_to_resume(self) -> str:
         what = f"resumes after epoch {self.saved}" if self.saved else "starts again"
         return f"The same command with {quoted('--out', self.folder)} {what}."
-
-    def fill_features(self) -> None:
-        """Where the lower blocks are frozen, compute what they make of the training messages once, before training."""
-        if self.features is None:
-            return
-        start, batches = time.perf_counter(), self.batches["train"].by_length(FEATURE_BATCH)
-        total = math.ceil(len(self.dataset.train) / FEATURE_BATCH)
-        bar = tqdm(batches, desc="frozen blocks", total=total, unit="batch", leave=False, disable=None)
-        with autocast(self.device):
-            inputs = (to_device(batch[:2], self.device) for _, batch in bar)
-            self.features.fill(self.model, inputs, self.recipe.pooling)
-        self.progress.seconds_training += time.perf_counter() - start
 
     def record(self, status: str, **results) -> dict:
         """Write metrics.json: what was run, what it cost so far, and the ``results`` of the three parts."""

@@ -21,7 +21,7 @@ from gpt2.model import GPT2
 from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
 from gpt2.training.distributed import world_size
 from gpt2.training.plots import BLUE, GREY, ORANGE
-from gpt2.training.pretraining import Progress, Recipe
+from gpt2.training.pretraining import PretrainingProgress, PretrainingRecipe
 from gpt2.training.runs import STATE_FILE, save_state, without_nan
 
 SAMPLE_TOKENS = 40
@@ -33,7 +33,7 @@ class PretrainingRun:
 
     model: GPT2
     optimizer: torch.optim.Optimizer
-    recipe: Recipe
+    recipe: PretrainingRecipe
     corpus: Corpus
     folder: Path
     prompt: str
@@ -60,7 +60,7 @@ class PretrainingRun:
         print(f"Steps    {recipe.steps:,} of {per_step:,} tokens ({epochs:.2f} epochs), {softmax}")
         print(f"Runs     {processes}{device} in {recipe.precision}; results in {self.folder}", flush=True)
 
-    def after_evaluation(self, progress: Progress) -> None:
+    def after_evaluation(self, progress: PretrainingProgress) -> None:
         """Say how it goes, and save everything that is needed to resume."""
         row = progress.history[-1]
         row["sample"] = self.sample()
@@ -82,7 +82,7 @@ class PretrainingRun:
         new = generate(self.model, start, SAMPLE_TOKENS, temperature=0.8, top_k=40, stop_token=END_OF_TEXT, seed=1)
         return get_tokenizer().decode([token for token in new[0].tolist() if token != END_OF_TEXT])
 
-    def write_history(self, progress: Progress) -> None:
+    def write_history(self, progress: PretrainingProgress) -> None:
         """history.csv, samples.txt and curves.png."""
         history = pd.DataFrame(progress.history)
         with whole_file(self.folder / "history.csv") as temporary:
@@ -93,7 +93,7 @@ class PretrainingRun:
         with whole_file(self.folder / "curves.png") as temporary:
             plot_loss(history, self.recipe, self.corpus.bytes_per_token(), temporary)
 
-    def record(self, status: str, progress: Progress, **final: float) -> None:
+    def record(self, status: str, progress: PretrainingProgress, **final: float) -> None:
         """metrics.json: where the run stands, and what it cost so far; ``final`` is what only a finished run knows."""
         wanted = ("step", "tokens", "train_loss", "held_out_loss", "bits_per_byte", "tokens_per_second")
         last = progress.history[-1] if progress.history else {}
@@ -101,7 +101,7 @@ class PretrainingRun:
         metrics |= {"seconds_training": progress.seconds_training, "processes": world_size(), "status": status}
         write_json(self.folder / "metrics.json", without_nan(metrics))
 
-    def stopped(self, error: BaseException, progress: Progress) -> None:
+    def stopped(self, error: BaseException, progress: PretrainingProgress) -> None:
         """Record that the run was interrupted or has failed, and say where the same command would resume. Raises
         RunError, with that, in place of an error that is not ours, such as a full disk."""
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -114,7 +114,7 @@ class PretrainingRun:
         elif isinstance(error, Exception) and not isinstance(error, InputError | RunError):
             raise RunError(f"{describe(error)}. {resume}") from error
 
-    def finish(self, progress: Progress, final: float) -> None:
+    def finish(self, progress: PretrainingProgress, final: float) -> None:
         """Save the model, in half precision as such files mostly are, and drop the checkpoint. ``final`` is its loss
         on all of the held-out text."""
         save_gpt2(self.model, self.folder / "model", torch.float16)
@@ -125,7 +125,7 @@ class PretrainingRun:
         print(f"Done. Try: {command_line('generate.py', '--model', self.folder / 'model', 'Once upon a time')}")
 
 
-def plot_loss(history: pd.DataFrame, recipe: Recipe, bytes_per_token: float, file: Path) -> None:
+def plot_loss(history: pd.DataFrame, recipe: PretrainingRecipe, bytes_per_token: float, file: Path) -> None:
     """Loss over the tokens read, in nats per token (left) and bits per byte (right)."""
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()

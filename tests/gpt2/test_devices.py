@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt2.devices import peak_memory_mb
-from gpt2.training.pretraining import Recipe, evaluate
+from gpt2.training.pretraining import PretrainingRecipe, held_out_loss
 
 CPU = torch.device("cpu")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -48,4 +48,4 @@ def test_pretraining_sends_no_float64_to_the_device(tiny_model, monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     tokens = np.arange(90, dtype=np.uint16)
-    assert evaluate(tiny_model, tokens, Recipe(steps=1, batch_size=2)) > 0
+    assert held_out_loss(tiny_model, tokens, PretrainingRecipe(steps=1, batch_size=2)) > 0

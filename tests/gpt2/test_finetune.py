@@ -9,7 +9,8 @@ import torch
 from gpt2 import GPT2, GPT2Config, InputError, RunError
 from gpt2.classifier import add_classification_head, classify
 from gpt2.training.batching import MessageBatches
-from gpt2.training.finetune import BOOK, SOURCE_NOTES, Progress, Recipe, evaluate, finetune, lr_factor, make_optimizer
+from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
+from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
 from gpt2.training.runs import load_state, save_state
 
 CPU = torch.device("cpu")
@@ -65,11 +66,11 @@ def test_one_step_is_adamw_on_the_mean_cross_entropy(classifier):
 
 def test_step_size_rises_and_falls():
     recipe = Recipe(lr=1.0, warmup=0.1)
-    factors = [lr_factor(recipe, step, 100) for step in range(100)]
+    factors = [recipe.lr_at(step, 100) / recipe.lr for step in range(100)]
     assert factors[:10] == pytest.approx([0.1 * i for i in range(1, 11)])
     assert factors[10] == 1.0 and all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
     assert factors[55] == pytest.approx(0.5) and factors[99] < 0.001
-    assert {lr_factor(BOOK, step, 100) for step in range(100)} == {1.0}
+    assert {BOOK.lr_at(step, 100) for step in range(100)} == {5e-5}
 
 
 def test_biases_and_norms_are_not_decayed_unless_the_recipe_is_a_published_one(classifier):

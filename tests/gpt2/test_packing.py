@@ -9,7 +9,7 @@ from gpt2 import InputError
 from gpt2.classifier import add_classification_head, classify
 from gpt2.layout import Layout
 from gpt2.model import GPT2, attention_weights, plain_attention
-from gpt2.training.frozen_features import FrozenFeatureCache, frozen_blocks
+from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching, frozen_blocks
 
 LENGTHS = torch.tensor([3, 9, 1, 6])
 
@@ -184,16 +184,44 @@ def test_checkpointing_changes_memory_but_no_gradient(classifier, tokens):
     assert saved[1] < 0.3 * saved[0]
 
 
+class OneBatch:
+    """All messages in one batch, whatever its size."""
+
+    def __init__(self, tokens, lengths):
+        self.tokens, self.lengths, self.labels = tokens, lengths, torch.zeros(len(tokens), dtype=torch.long)
+
+    def by_length(self, size):
+        yield list(range(len(self.tokens))), (self.tokens, self.lengths, self.labels)
+
+
 def test_a_cache_that_was_filled_ahead_computes_nothing_again(classifier, tokens):
     freeze_below(classifier)
+    batches, cpu = OneBatch(tokens, LENGTHS), torch.device("cpu")
     below, features = positions_seen(classifier.h[0].mlp.fc_in), FrozenFeatureCache(classifier)
-    features.fill(classifier, [(tokens[:3], LENGTHS[:3]), (tokens[3:], LENGTHS[3:])])
-    assert below == [13, 6]
+    assert features.fill(classifier, batches, cpu) > 0
+    assert below == [19]
     logits = classify(classifier, tokens, LENGTHS, "last", "packed", features)
-    assert below == [13, 6]
+    assert below == [19]
     torch.testing.assert_close(logits, classify(classifier, tokens, LENGTHS), atol=1e-5, rtol=1e-5)
 
-    below.clear()
-    full = FrozenFeatureCache(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for one message of three tokens
-    full.fill(classifier, [(tokens[:1], LENGTHS[:1]), (tokens[1:2], LENGTHS[1:2]), (tokens[2:], LENGTHS[2:])])
-    assert below == [3, 9] and len(full.kept) == 1  # and stops where nothing more fits
+    full = FrozenFeatureCache(classifier, memory_mb=3 * 24 * 4 / 1e6)  # room for the message of three tokens
+    full.fill(classifier, batches, cpu)
+    assert full.full and [len(x) for x in full.kept.values()] == [3]
+
+
+@pytest.mark.parametrize(
+    "frozen, device, pooling, batching, expected",
+    [
+        (0, "cpu", "last", None, ("packed", False)),
+        (1, "cpu", "last", None, ("packed", True)),
+        (1, "cpu", "mean", None, ("packed", False)),  # every position is read: nothing can be left out
+        (1, "cpu", "last", "padded", ("padded", False)),
+        (0, "cuda", "last", None, ("padded", False)),
+        (1, "cuda", "last-position", None, ("packed", True)),
+    ],
+)
+def test_what_costs_least_is_chosen(classifier, frozen, device, pooling, batching, expected):
+    if frozen:
+        freeze_below(classifier)
+    batching, features = choose_batching(classifier, torch.device(device), pooling, batching)
+    assert (batching, features is not None) == expected

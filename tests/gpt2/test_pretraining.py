@@ -14,13 +14,19 @@ import torch
 
 from gpt2 import GPT2, GPT2Config
 from gpt2.errors import InputError, RunError
-from gpt2.training.pretraining import Progress, Recipe, evaluate, make_optimizer, pretrain
+from gpt2.training.pretraining import (
+    PretrainingProgress,
+    PretrainingRecipe,
+    held_out_loss,
+    pretrain,
+    pretraining_optimizer,
+)
 from gpt2.training.runs import load_state, save_state
 from gpt2.training.windows import Windows
 
 ROOT = Path(__file__).parents[2]
 V = 60
-RECIPE = Recipe(steps=12, lr=5e-3, batch_size=4, accumulate=4, sampled=30, full_share=0.25, every=4)
+RECIPE = PretrainingRecipe(steps=12, lr=5e-3, batch_size=4, accumulate=4, sampled=30, full_share=0.25, every=4)
 
 
 def toy_text(n: int, seed: int) -> np.ndarray:
@@ -37,21 +43,21 @@ def new_model() -> GPT2:
     return GPT2(GPT2Config(vocab_size=V, n_positions=16, n_embd=32, n_layer=2, n_head=2))
 
 
-def run(recipe: Recipe, model=None, optimizer=None, progress=None, **options) -> tuple[GPT2, Progress]:
+def run(recipe, model=None, optimizer=None, progress=None, **options) -> tuple[GPT2, PretrainingProgress]:
     model = model or new_model()
-    optimizer, progress = optimizer or make_optimizer(model, recipe), progress or Progress()
+    optimizer, progress = optimizer or pretraining_optimizer(model, recipe), progress or PretrainingProgress()
     windows, held_out = Windows(toy_text(20_000, seed=1), 16, recipe.seed), toy_text(2_000, seed=2)
     pretrain(model, windows, held_out, 4.0, recipe, optimizer, progress, **options)
     return model, progress
 
 
 def test_every_evaluation_along_the_way_is_of_the_same_windows_and_the_last_of_all():
-    recipe, model = Recipe(steps=2, batch_size=2, accumulate=1, every=1, evaluation_windows=3), new_model()
+    recipe, model = PretrainingRecipe(steps=2, batch_size=2, accumulate=1, every=1, evaluation_windows=3), new_model()
     windows, held_out = Windows(toy_text(500, seed=1), 16, recipe.seed), toy_text(2_000, seed=2)
-    progress = Progress()
-    final = pretrain(model, windows, held_out, 4.0, recipe, make_optimizer(model, recipe), progress)
-    assert progress.history[-1]["held_out_loss"] == evaluate(model, held_out, recipe, limit=3)
-    assert final == evaluate(model, held_out, recipe) != progress.history[-1]["held_out_loss"]
+    progress = PretrainingProgress()
+    final = pretrain(model, windows, held_out, 4.0, recipe, pretraining_optimizer(model, recipe), progress)
+    assert progress.history[-1]["held_out_loss"] == held_out_loss(model, held_out, recipe, limit=3)
+    assert final == held_out_loss(model, held_out, recipe) != progress.history[-1]["held_out_loss"]
 
 
 def unigram_entropy(tokens: np.ndarray) -> float:
@@ -61,7 +67,7 @@ def unigram_entropy(tokens: np.ndarray) -> float:
 
 @pytest.mark.parametrize("sampled", [0, 20])
 def test_it_learns_what_follows_what(sampled):
-    recipe = Recipe(steps=250, lr=1e-2, batch_size=8, accumulate=2, sampled=sampled, every=125)
+    recipe = PretrainingRecipe(steps=250, lr=1e-2, batch_size=8, accumulate=2, sampled=sampled, every=125)
     _, progress = run(recipe)
     start, middle, end = progress.history
     floor = unigram_entropy(toy_text(2_000, seed=2))
@@ -76,7 +82,7 @@ def same_weights(a: GPT2, b: GPT2) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def curve(progress: Progress) -> list[tuple]:
+def curve(progress: PretrainingProgress) -> list[tuple]:
     columns = ("step", "train_loss", "held_out_loss", "lr")
     return [tuple(str(row[column]) for column in columns) for row in progress.history]  # as text, in which nan == nan
 
@@ -93,7 +99,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(stop_at, tmp_path):
         pass
 
     model = new_model()
-    optimizer = make_optimizer(model, RECIPE)
+    optimizer = pretraining_optimizer(model, RECIPE)
 
     def save_and_stop(progress):
         if progress.step == stop_at:
@@ -105,8 +111,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(stop_at, tmp_path):
         run(RECIPE, model, optimizer, after_evaluation=save_and_stop)
 
     model = new_model()
-    optimizer = make_optimizer(model, RECIPE)
-    progress = load_state(tmp_path / "state.safetensors", model, optimizer, Progress)
+    optimizer = pretraining_optimizer(model, RECIPE)
+    progress = load_state(tmp_path / "state.safetensors", model, optimizer, PretrainingProgress)
     assert progress.step == stop_at
     resumed, progress = run(RECIPE, model, optimizer, progress)
     whole, undisturbed = run(RECIPE)
@@ -183,16 +189,16 @@ def test_evaluation_is_the_mean_over_all_windows():
     windows = torch.from_numpy(np.stack([tokens[i : i + 17] for i in range(0, 96, 16)]).astype(np.int64))
     logits = model(windows[:, :-1])
     exact = torch.nn.functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()).item()
-    assert evaluate(model, tokens, RECIPE) == pytest.approx(exact, rel=1e-5)
-    assert evaluate(model, tokens, RECIPE, limit=2) == pytest.approx(
+    assert held_out_loss(model, tokens, RECIPE) == pytest.approx(exact, rel=1e-5)
+    assert held_out_loss(model, tokens, RECIPE, limit=2) == pytest.approx(
         torch.nn.functional.cross_entropy(logits[[0, 5]].flatten(0, 1), windows[[0, 5], 1:].flatten()).item(),
         rel=1e-5,
     )
-    assert evaluate(model, tokens[:9], RECIPE) > 0  # a text shorter than the context
+    assert held_out_loss(model, tokens[:9], RECIPE) > 0  # a text shorter than the context
 
 
 def test_step_size_rises_and_falls():
-    recipe = Recipe(steps=100, lr=1.0, warmup=0.1, final_lr=0.2)
+    recipe = PretrainingRecipe(steps=100, lr=1.0, warmup=0.1, final_lr=0.2)
     rates = [recipe.lr_at(step) for step in range(101)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[100] == pytest.approx(0.2)
@@ -201,7 +207,7 @@ def test_step_size_rises_and_falls():
 
 def test_only_matrices_decay():
     model = new_model()
-    decayed, others = make_optimizer(model, RECIPE).param_groups
+    decayed, others = pretraining_optimizer(model, RECIPE).param_groups
     assert decayed["weight_decay"] == 0.1 and others["weight_decay"] == 0
     assert {p.dim() for p in decayed["params"]} == {2} and {p.dim() for p in others["params"]} == {1}
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
@@ -218,4 +224,4 @@ def test_divergence_is_reported_with_a_remedy():
 @pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"lr": math.nan}, {"warmup": 1.0}, {"sampled": -1}, {"full_share": 2}])
 def test_recipes_out_of_range_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        Recipe(steps=10, **wrong)
+        PretrainingRecipe(steps=10, **wrong)
