@@ -1,4 +1,4 @@
-"""Looks at the answers to the exercises of chapter 08, selective fine-tuning."""
+"""Checks of chapter 08: selective fine-tuning."""
 
 import math
 import random

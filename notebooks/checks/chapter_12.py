@@ -1,4 +1,4 @@
-"""Checks for chapter 12: prompts and prefixes."""
+"""Checks of chapter 12: prompts and prefixes."""
 
 import torch
 import torch.nn.functional as F

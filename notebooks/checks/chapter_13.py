@@ -1,4 +1,4 @@
-"""Checks for chapter 13: IA³ and other methods that only rescale."""
+"""Checks of chapter 13: IA³ and other methods that only rescale."""
 
 import torch
 import torch.nn.functional as F

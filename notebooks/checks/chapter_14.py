@@ -1,4 +1,4 @@
-"""Chapter 14, four bits."""
+"""Checks of chapter 14: four bits."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -1,4 +1,4 @@
-"""Chapter 16, one base, many adapters."""
+"""Checks of chapter 16: one base, many adapters."""
 
 import tempfile
 
