@@ -1,7 +1,7 @@
 """What all chapters share: finding the model, showing source code, and exercises that check themselves.
 
 from course import begin, check, show_source
-begin(MODEL)                       # says early what is missing, and makes the chapter quiet and repeatable
+begin(MODEL)                       # says what is missing, and makes the chapter quiet and repeatable
 check("09.1", my_lora_forward)     # prints right, or what to look at; never raises
 """
 
@@ -38,7 +38,7 @@ class Verdict(int):
 
 def exercise(name: str) -> Callable:
     """Decorator: this function checks the answers to exercise ``name``, such as "09.1". It returns when they are right
-    and raises Wrong with a hint when they are not; whatever else it raises is shown as an error in the answer."""
+    and raises Wrong with a hint when they are not. Any other exception is shown as an error in the answer."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         CHECKS[name] = function
@@ -50,8 +50,8 @@ def exercise(name: str) -> Callable:
 def check(name: str, *answers: object) -> Verdict:
     """Is the exercise solved? Prints so in one line. An empty or a broken answer is wrong too, and raises nothing.
 
-    Whatever the answer prints, warns about or draws from the random generators meanwhile leaves no trace: what comes
-    after the check is the same with and without it.
+    The check leaves no trace: what the answer prints, its warnings and its random draws have no effect on the cells
+    that follow.
     """
     hint = _look(name, answers)
     right = hint is None
@@ -96,7 +96,7 @@ def _one_line(error: BaseException, start: str = "") -> str:
 @contextlib.contextmanager
 def _without_a_trace() -> Iterator[None]:
     """No output, no warnings, no change of torch's gradient mode; all random generators afterwards as before."""
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")  # what the answer does not use need not load
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")  # not imported only for this
     undo = [functools.partial(random.setstate, random.getstate())]
     if numpy:
         undo.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
@@ -119,7 +119,7 @@ def _without_a_trace() -> Iterator[None]:
 
 
 def begin(model: str = "practice") -> None:
-    """Prepare a chapter: quiet, repeatable, and with a sentence about what is missing, before anything slow."""
+    """Prepare a chapter: quiet and repeatable. If something is missing, stop at once with a sentence about it."""
     missing = [name for name in ("torch", "tiktoken", "pandas", "sklearn", "matplotlib") if not _installed(name)]
     if missing:
         raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements.txt'}")

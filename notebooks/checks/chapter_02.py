@@ -70,7 +70,7 @@ def check_attend(attend):
 
 
 class OneAtATime:
-    """Chunks that can be had once, and that notice when they are kept."""
+    """Chunks that are available once, and that notice when they are kept."""
 
     def __init__(self, chunks):
         self.chunks, self.given, self.ended = iter(chunks), [], False
@@ -80,7 +80,7 @@ class OneAtATime:
 
     def __next__(self):
         if self.ended:
-            raise Wrong("you go through the chunks a second time, but they can be had only once")
+            raise Wrong("you go through the chunks a second time, but they are available only once")
         if sum(reference() is not None for reference in self.given) > 4:  # a loop may still hold the last two pairs
             raise Wrong("you keep chunks that you have been through; keep three things only, and let the chunks go")
         try:

@@ -58,7 +58,7 @@ def check_nucleus(nucleus):
         if close(found, expected):
             raise Wrong(f"p = {p}: the right tokens, but the rows no longer sum to 1")
         if close(found.sort(dim=-1).values, kept.sort(dim=-1).values):
-            raise Wrong(f"p = {p}: the right probabilities in the wrong places: they are sorted, tokens are not")
+            raise Wrong(f"p = {p}: the right probabilities at the wrong indices: they are sorted, tokens are not")
         if ((few - want) <= 0).all() and ((few - want) >= -1).all() and (few < want).any():
             raise Wrong(f"p = {p}: one token too few: the one with which the sum reaches p belongs to the nucleus")
         if (few > want).any():
@@ -77,22 +77,22 @@ def check_log_likelihood(log_likelihood):
         found = tensor_of(found, (B,))
         with torch.no_grad():
             logits = model(tokens)
-        log_p, places = logits.log_softmax(dim=-1), range(start, T)
+        log_p, positions = logits.log_softmax(dim=-1), range(start, T)
         rows = torch.arange(B)
-        expected = sum(log_p[rows, t - 1, tokens[:, t]] for t in places)
+        expected = sum(log_p[rows, t - 1, tokens[:, t]] for t in positions)
         if close(found, expected):
             continue
         where = f"for {T} tokens and start {start}"
-        if close(found, sum(log_p[rows, t, tokens[:, t]] for t in places)):
+        if close(found, sum(log_p[rows, t, tokens[:, t]] for t in positions)):
             raise Wrong(f"{where}: the row of a token says what comes after it, not how likely the token itself was")
         later = torch.zeros(B) + sum(log_p[rows, t - 1, tokens[:, t]] for t in range(start + 1, T))
         if close(found, later):
             raise Wrong(f"{where}: token number {start} is left out; in which row does its probability stand?")
-        if close(found * len(places), expected):
+        if close(found * len(positions), expected):
             raise Wrong(f"{where}: that is the mean, the sum is asked for")
         if close(found, -expected):
             raise Wrong(f"{where}: the sign is turned round; logs of probabilities are negative")
-        if close(found, sum(logits[rows, t - 1, tokens[:, t]] for t in places)):
+        if close(found, sum(logits[rows, t - 1, tokens[:, t]] for t in positions)):
             raise Wrong(f"{where}: these are sums of raw logits; what makes log-probabilities of them?")
         raise Wrong(f"{where}: wrong sum; write down, for T = 3, which row belongs to which token")
 

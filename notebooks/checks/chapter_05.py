@@ -23,7 +23,7 @@ def check_wilson(wilson) -> None:
         if abs(low - (p - plain)) < 1e-9 and abs(high - (p + plain)) < 1e-9:
             raise Wrong("that is the simple interval of the chapter, with its flaw at 20 of 20")
         if abs(low - wanted[1]) < 1e-6 and abs(high - wanted[0]) < 1e-6:
-            raise Wrong("low and high have changed places")
+            raise Wrong("low and high are exchanged")
         if abs(low / (1 + z * z / n) - wanted[0]) < 1e-9 and abs(high / (1 + z * z / n) - wanted[1]) < 1e-9:
             raise Wrong("something in front of the bracket is missing")
         if abs(low - wanted[0]) > 1e-6 or abs(high - wanted[1]) > 1e-6:
@@ -40,15 +40,15 @@ def check_label_log_likelihood(label_log_likelihood) -> None:
         logits = 3 * torch.randn(T, 20, generator=generator)
         tokens = torch.randint(0, 20, (T,), generator=generator)
         log_p = logits.log_softmax(dim=-1)
-        places = range(T - n, T)
-        wanted = sum(log_p[t - 1, tokens[t]] for t in places)
+        positions = range(T - n, T)
+        wanted = sum(log_p[t - 1, tokens[t]] for t in positions)
         answer = label_log_likelihood(logits, tokens, n)
         if isinstance(answer, (int, float)):
             answer = torch.tensor(float(answer))
         tensor_of(answer, ())
-        if torch.allclose(answer, sum(log_p[t, tokens[t]] for t in places), atol=1e-4):
-            raise Wrong("one place too far: which token is the row at position t about?")
-        if torch.allclose(answer, sum(logits[t - 1, tokens[t]] for t in places), atol=1e-4):
+        if torch.allclose(answer, sum(log_p[t, tokens[t]] for t in positions), atol=1e-4):
+            raise Wrong("one position too far: which token is the row at position t about?")
+        if torch.allclose(answer, sum(logits[t - 1, tokens[t]] for t in positions), atol=1e-4):
             raise Wrong("these are logits; a likelihood needs a softmax over the vocabulary")
         if n > 1 and torch.allclose(answer, wanted / n, atol=1e-4):
             raise Wrong("that is the mean per token; the formula has a sum")

@@ -144,4 +144,4 @@ def check_train_head(train_head) -> None:
                 f"{right:.0%} on new examples, hardly learned: print the loss in your loop. Does it move, and down?"
             )
         if right < 0.9:
-            raise Wrong(f"{right:.0%} on new examples: on the way, but train longer or with a larger step size")
+            raise Wrong(f"{right:.0%} on new examples: on the way, but train longer or with a larger learning rate")

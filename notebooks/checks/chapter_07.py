@@ -78,7 +78,7 @@ def check_split_groups(split_groups) -> None:
     try:
         train, test = ([int(i) for i in part] for part in parts)
     except (TypeError, ValueError):
-        raise Wrong("each list holds indices: places in texts, not the texts themselves") from None
+        raise Wrong("each list should hold indices into texts, not the texts themselves") from None
     if set(train) & set(test):
         raise Wrong("some indices are in both lists")
     if not set(train) | set(test) <= set(range(len(texts))):
@@ -92,7 +92,7 @@ def check_split_groups(split_groups) -> None:
         raise Wrong("some index occurs twice in a list")
     share = len({texts[i] for i in test}) / len(set(texts))
     if abs(share - 0.8) < 0.03:
-        raise Wrong("asked for 20 % of the different texts in test, got 80 %: have train and test changed places?")
+        raise Wrong("asked for 20 % of the different texts in test, got 80 %: are train and test exchanged?")
     if abs(share - 0.2) > 0.03:
         raise Wrong(f"asked for 20 % of the different texts in test, got {share:.0%}")
     share = len({texts[int(i)] for i in split_groups(list(texts), 0.6, 1)[1]}) / len(set(texts))
@@ -151,7 +151,7 @@ def check_baseline(my_baseline) -> None:
     if len(set(answer.tolist())) == 1:
         raise Wrong(f"always the same label, {right:.0%} right: that is the majority baseline")
     if right < 0.4:
-        raise Wrong(f"{right:.0%} right, far below a coin: have 0 and 1 changed places?")
+        raise Wrong(f"{right:.0%} right, far below a coin: are 0 and 1 exchanged?")
     if right < 0.8:
         raise Wrong(
             f"{right:.0%} right on new messages, 80 % wanted: which words or pairs of words tell the classes apart?"

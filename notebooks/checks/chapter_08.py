@@ -1,4 +1,4 @@
-"""Looks at the answers to the exercises of chapter 08, selective fine-tuning."""
+"""Checks of chapter 08: selective fine-tuning."""
 
 import math
 import random
@@ -125,7 +125,7 @@ def parameter_groups(function):
                 raise Wrong(f"{part}.{name} requires a gradient and is in no group")
             if abs(rates[parameter] - lr * decay**exponent) > 1e-9:
                 if part == "h.0" and abs(rates[parameter] - lr * decay) < 1e-9:
-                    raise Wrong("block 0 has the step size of the last block: count from the head downwards")
+                    raise Wrong("block 0 has the learning rate of the last block: count from the head downwards")
                 power = math.log(rates[parameter] / lr, decay) + 0.0 if rates[parameter] > 0 else math.inf
                 raise Wrong(f"{part} of {blocks} blocks has lr * decay**{power:.3g}; look at its exponent")
     torch.optim.AdamW(groups)

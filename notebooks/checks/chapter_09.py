@@ -1,4 +1,4 @@
-"""Looks at the answers to the exercises of chapter 09, LoRA."""
+"""Checks of chapter 09: LoRA."""
 
 import torch
 import torch.nn.functional as F

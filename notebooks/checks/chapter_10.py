@@ -1,4 +1,4 @@
-"""Looks at the answers to the exercises of chapter 10, LoRA's family."""
+"""Checks of chapter 10: LoRA's family."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Checks for chapter 11: adapters."""
+"""Checks of chapter 11: adapters."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Checks for chapter 12: prompts and prefixes."""
+"""Checks of chapter 12: prompts and prefixes."""
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ def positions(text_positions):
         if len(answer) != T:
             raise Wrong(f"{case}; one position for each of the {T} text tokens, please")
         if prefix and answer == list(range(prompt, prompt + T)):
-            raise Wrong(f"{case}; a prefix takes positions too, though it has no rows")
+            raise Wrong(f"{case}; a prefix takes positions too, though it adds no tokens")
         if answer == [position + 1 for position in right]:
             raise Wrong(f"{case}; positions are counted from 0")
         raise Wrong(f"{case}; what stands before the text?")

@@ -1,4 +1,4 @@
-"""Checks for chapter 13: IA³ and other methods that only rescale."""
+"""Checks of chapter 13: IA³ and other methods that only rescale."""
 
 import torch
 import torch.nn.functional as F
@@ -129,21 +129,21 @@ def from_scratch(my_ia3):
             if own[name].shape != (length,):
                 raise Wrong(f"{name!r} has shape {tuple(own[name].shape)}, expected ({length},) for a width of 8")
     if [type(module) for module in mine.modules()] != modules:
-        raise Wrong("leave all modules in their places; use hooks")
+        raise Wrong("leave all modules where they are; use hooks")
     with torch.no_grad():
         if not close(mine(tokens), plain(tokens)):
             raise Wrong("before training the model should be unchanged")
-        for name, place in (("k", "attn.k_proj"), ("v", "attn.v_proj"), ("ff", "mlp.fc_out")):
+        for name, layer in (("k", "attn.k_proj"), ("v", "attn.v_proj"), ("ff", "mlp.fc_out")):
             before = mine(tokens)
             for own, block in zip(factors, package.h, strict=True):
                 own[name].uniform_(0.2, 2.0)
-                block.get_submodule(place).scale.copy_(own[name])
+                block.get_submodule(layer).scale.copy_(own[name])
             if close(mine(tokens), package(tokens)):
                 continue
             if close(mine(tokens), before):
                 raise Wrong(f"the factors {name!r} have no effect; does your hook return the new value?")
             for block in package.h:
-                block.get_submodule(place).scale.copy_(factors[-1][name])
+                block.get_submodule(layer).scale.copy_(factors[-1][name])
             if close(mine(tokens), package(tokens)):
                 raise Wrong("every block uses the last block's factors: when does a lambda look up its names?")
-            raise Wrong(f"the factors {name!r} do not act in the right place, or before instead of after something")
+            raise Wrong(f"the factors {name!r} do not act at the right point, or before instead of after something")

@@ -1,4 +1,4 @@
-"""Chapter 14, four bits."""
+"""Checks of chapter 14: four bits."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -195,7 +195,7 @@ def better_scale(fit) -> None:
             )
         gain = 1 - (errors[0].sum() / errors[1].sum()).item()
         if gain < 0.03:
-            raise Wrong(f"the squared error is {gain:.1%} below that of the absmax, and 3% or more can be had")
+            raise Wrong(f"the squared error is {gain:.1%} below that of the absmax, and 3% or more are possible")
     if fit(torch.zeros(1, 64), levels, 64).any():
         raise Wrong("zeros should stay zeros")
 

@@ -1,4 +1,4 @@
-"""Chapter 15, the comparison."""
+"""Checks of chapter 15: the comparison."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Chapter 16, one base, many adapters."""
+"""Checks of chapter 16: one base, many adapters."""
 
 import tempfile
 
@@ -102,12 +102,12 @@ class Products(TorchDispatchMode):
 
     def __init__(self, weight: Tensor):
         super().__init__()
-        self.place, self.count = weight.data_ptr(), 0
+        self.address, self.count = weight.data_ptr(), 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
-        uses = any(isinstance(part, Tensor) and part.data_ptr() == self.place for part in args)
-        if uses and isinstance(made, Tensor) and made.data_ptr() != self.place:
+        uses = any(isinstance(part, Tensor) and part.data_ptr() == self.address for part in args)
+        if uses and isinstance(made, Tensor) and made.data_ptr() != self.address:
             self.count += 1
         return made
 

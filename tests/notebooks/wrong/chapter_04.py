@@ -105,8 +105,8 @@ def beam_search(model, prompt, steps, width):
     texts, scores = prompt[None], torch.zeros(1)
     for _ in range(steps):
         log_p = model(texts)[:, -1].log_softmax(dim=-1)
-        scores, places = log_p.flatten().topk(min(width, log_p.numel()))
-        texts = torch.cat([texts[places // log_p.size(1)], (places % log_p.size(1))[:, None]], dim=1)
+        scores, indices = log_p.flatten().topk(min(width, log_p.numel()))
+        texts = torch.cat([texts[indices // log_p.size(1)], (indices % log_p.size(1))[:, None]], dim=1)
     return texts, scores
 """,
         """\
@@ -119,8 +119,8 @@ def beam_search(model, prompt, steps, width):
     for _ in range(steps):
         extended = (scores[:, None] + model(texts)[:, -1]).flatten()
         V = len(extended) // len(texts)
-        scores, places = extended.topk(min(width, len(extended)))
-        texts = torch.cat([texts[places // V], (places % V)[:, None]], dim=1)
+        scores, indices = extended.topk(min(width, len(extended)))
+        texts = torch.cat([texts[indices // V], (indices % V)[:, None]], dim=1)
     return texts, scores
 """,
     ],

@@ -69,8 +69,8 @@ import numpy as np
 
 def interval(right_a, right_b, draws=2000):
     n = len(right_a)
-    places = np.random.default_rng(0).integers(n, size=(draws, n))
-    low, high = np.quantile((right_a[places]).mean(axis=1) - (right_b[places]).mean(axis=1), [0.05, 0.95])
+    indices = np.random.default_rng(0).integers(n, size=(draws, n))
+    low, high = np.quantile((right_a[indices]).mean(axis=1) - (right_b[indices]).mean(axis=1), [0.05, 0.95])
     return low, high
 """,
         """
@@ -79,8 +79,8 @@ import numpy as np
 
 def interval(right_a, right_b, draws=2000):
     n = len(right_a)
-    places = np.random.default_rng(0).integers(n, size=(draws, n))
-    low, high = np.quantile(right_b[places].mean(axis=1) - right_a[places].mean(axis=1), [0.025, 0.975])
+    indices = np.random.default_rng(0).integers(n, size=(draws, n))
+    low, high = np.quantile(right_b[indices].mean(axis=1) - right_a[indices].mean(axis=1), [0.025, 0.975])
     return low, high
 """,
     ],
