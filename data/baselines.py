@@ -28,12 +28,12 @@ def majority(dataset: Dataset) -> dict[str, dict]:
     """
     counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
     proportions = counts / counts.sum()  # (classes,)
-    return _metrics(dataset, lambda texts: np.tile(proportions, (len(texts), 1)))
+    return metrics_of(dataset, lambda texts: np.tile(proportions, (len(texts), 1)))
 
 
 def tfidf(dataset: Dataset) -> dict[str, dict]:
     """Weigh words and word pairs by tf-idf, fit logistic regression; return the metrics of each part."""
-    return _metrics(dataset, fit_tfidf(dataset))
+    return metrics_of(dataset, fit_tfidf(dataset))
 
 
 def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
@@ -56,7 +56,7 @@ def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
     return lambda texts: best.predict_proba(vectorizer.transform(texts))
 
 
-def _metrics(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
+def metrics_of(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
     """Return ``{split: metrics}`` for ``predict``: texts -> (messages, classes) probabilities."""
     positive = None if dataset.positive is None else dataset.classes.index(dataset.positive)
     parts = {split: getattr(dataset, split) for split in SPLITS}

@@ -9,7 +9,11 @@ import operator
 
 
 class InputError(ValueError):
-    """Wrong usage or unusable input (a file, a row, an option): exit status 2."""
+    """Wrong usage or unusable input (a file, a row, an option): exit status 2. A command adds ``argument``'s option."""
+
+    def __init__(self, text: str, argument: str | None = None):
+        super().__init__(text)
+        self.argument = argument
 
 
 class RunError(RuntimeError):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import cli
 from gpt2.errors import InputError
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 
 SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
@@ -36,11 +36,11 @@ def main(argv: list[str]) -> None:
     accuracies, correct, settings = read(bases)
     out = Path(args.out)
     summary = accuracies.groupby(["method", "base"], sort=False).accuracy.agg(["mean", "std", "count"]).reset_index()
-    with whole_file(out / "bases.csv") as temporary:
+    with atomic_write(out / "bases.csv") as temporary:
         summary.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     note = dots(summary, list(bases), out / "bases.png")
     command = "python scripts/compare_bases.py " + shlex.join(argv)
-    with whole_file(out / "bases.md") as temporary:
+    with atomic_write(out / "bases.md") as temporary:
         temporary.write_text(report(summary, correct, list(bases), settings, command), encoding="utf-8")
     if note:
         print(note)

@@ -1,6 +1,6 @@
 """The benchmark's own arms: the published recipe as one would first write it, ours, and ours with one idea left out.
 
-Run as a program, it is a worker (see worker.py):  python arms.py job.json
+Run as a program, it is a worker (see worker.py):  python -m benchmarking.arms job.json
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,6 @@ from torch import Tensor
 
 import peft
 from benchmarking.worker import Arm, Batch, read_batches, serve_arm
-from common import cli  # noqa: F401 - puts our packages on the path
 from common.experiment import FEATURE_BATCH
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify

@@ -8,7 +8,7 @@ from benchmarking import generation, profile, scaling
 from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
 from common.markdown import code_block, counted, plain, plus_minus, table
 from gpt2.errors import InputError
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 
 BEGIN, END = "<!-- scripts/benchmark.py writes from here -->", "<!-- to here -->"
 HOW_TO_READ = """\
@@ -192,10 +192,10 @@ def write(path: Path, results: dict) -> None:
     """The report between its marks, leaving what is around them; the raw numbers to results/<name>.json beside it."""
     before, after = read_frame(path) if path.exists() else ("# Performance\n\n", "\n")
     raw = path.parent / "results" / f"{path.stem}.json"
-    with whole_file(raw) as temporary:
+    with atomic_write(raw) as temporary:
         text = json.dumps(results, indent=1, ensure_ascii=False)
         short = re.sub(r"\[[^\[\]{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list in one line
         temporary.write_text(short + "\n", encoding="utf-8")
     raw_link = f"Raw numbers: [results/{raw.name}](results/{raw.name})."
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n\n{render(results)}\n\n{raw_link}\n\n{END}{after}", encoding="utf-8")

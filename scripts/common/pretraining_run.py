@@ -15,7 +15,7 @@ from data.corpus import Corpus
 from gpt2.checkpoints.weights import save_gpt2
 from gpt2.devices import describe as describe_device
 from gpt2.errors import InputError, RunError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.generation import generate
 from gpt2.model import GPT2
 from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
@@ -85,12 +85,12 @@ class PretrainingRun:
     def write_history(self, progress: Progress) -> None:
         """history.csv, samples.txt and curves.png."""
         history = pd.DataFrame(progress.history)
-        with whole_file(self.folder / "history.csv") as temporary:
+        with atomic_write(self.folder / "history.csv") as temporary:
             history.drop(columns="sample").to_csv(temporary, index=False)
-        with whole_file(self.folder / "samples.txt") as temporary:
+        with atomic_write(self.folder / "samples.txt") as temporary:
             lines = [f"== step {row['step']:,}\n{row['sample']}\n" for row in progress.history]
             temporary.write_text("\n".join(lines), encoding="utf-8")
-        with whole_file(self.folder / "curves.png") as temporary:
+        with atomic_write(self.folder / "curves.png") as temporary:
             plot_loss(history, self.recipe, self.corpus.bytes_per_token(), temporary)
 
     def record(self, status: str, progress: Progress, **final: float) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 from gpt2.training.plot_text import drawable, plain_text
 
 GREY = "#6b6b6b"
@@ -88,7 +88,7 @@ def scatter(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is settled; labels are placed in it, by pixels
     place_labels(figure, axes, table.index.tolist(), table.place.to_numpy(), table.accuracy.to_numpy(), notes)
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary)
     return left_out
 
@@ -177,7 +177,7 @@ def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=140)
 
 
@@ -190,7 +190,7 @@ def dots(table: pd.DataFrame, bases: list[str], file: Path) -> str | None:
     labels, note = drawable(bases)
     with plain_text(labels):
         figure = draw_dots(table, bases, labels)
-        with whole_file(file) as temporary:
+        with atomic_write(file) as temporary:
             figure.savefig(temporary)
     return note
 
