@@ -22,18 +22,20 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # C: larger means less regularisati
 
 
 def majority(dataset: Dataset) -> dict[str, dict]:
-    """Give every message the training set's most frequent class; return the metrics of each part.
-
-    The probabilities are the training set's proportions, the same for all messages.
-    """
-    counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
-    proportions = counts / counts.sum()  # (classes,)
-    return metrics_of(dataset, lambda texts: np.tile(proportions, (len(texts), 1)))
+    """Give every message the training set's most frequent class; return the metrics of each part."""
+    return metrics_of(dataset, fit_majority(dataset))
 
 
 def tfidf(dataset: Dataset) -> dict[str, dict]:
     """Weigh words and word pairs by tf-idf, fit logistic regression; return the metrics of each part."""
     return metrics_of(dataset, fit_tfidf(dataset))
+
+
+def fit_majority(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
+    """Return texts -> (messages, classes) probabilities: the training set's proportions, the same for all messages."""
+    counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
+    proportions = counts / counts.sum()  # (classes,)
+    return lambda texts: np.tile(proportions, (len(texts), 1))
 
 
 def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:

@@ -71,7 +71,7 @@ def read(bases: dict[str, Path]):
         runs = runs[runs.rank_swept.isna()]
         first = runs if first is None else first
         for key in SAME:
-            mine, theirs = runs[key].unique().tolist(), first[key].unique().tolist()
+            mine, theirs = (table[key].astype(object).fillna("none").unique().tolist() for table in (runs, first))
             if mine != theirs:
                 raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
         rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
@@ -85,7 +85,7 @@ def read(bases: dict[str, Path]):
 def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
     import peft
-    from common.markdown import DASH, code_block, plain, plus_minus, points, table
+    from common.markdown import DASH, code_block, counted, plain, plus_minus, points, table
     from comparison.significance import LEVEL, holm, mcnemar
 
     cells = {(row.method, row.base): row for row in summary.itertuples()}
@@ -107,12 +107,12 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
 
     methods = [method for method in peft.METHODS if any((method, name) in cells for name in names)]
     rows = [[f"`{method}`", *(cell(method, name) for name in names)] for method in methods]
-    epochs = f"{settings['epochs']} epoch" + ("" if settings["epochs"] == 1 else "s")
+    protocol = f", {settings['protocol']} protocol" if isinstance(settings["protocol"], str) else ""
     counts = summary["count"]
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     return "\n".join(
         [
-            f"# Bases compared: {plain(settings['data'])}, {settings['protocol']} protocol, {epochs}",
+            f"# Bases compared: {plain(settings['data'])}{protocol}, {counted(settings['epochs'], 'epoch')}",
             "",
             code_block(command),
             "",

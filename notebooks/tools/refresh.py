@@ -37,8 +37,8 @@ def main(argv: list[str]) -> int:
 
     if not (args.map or args.setup or sms_data()):
         raise InputError(
-            "the SMS collection cannot be had here, and the outputs shown are from it; connect to the network, or set "
-            "GPT2_PEFT_ASSETS to a folder with sms-spam/SMSSpamCollection"
+            "the SMS collection is not available here, and the outputs shown are from it; connect to the network, or "
+            "set GPT2_PEFT_ASSETS to a folder with sms-spam/SMSSpamCollection"
         )
     paths = list(choose(args.only).values())
     paths += [SOLUTIONS / path.name for path in paths if (SOLUTIONS / path.name).is_file()]

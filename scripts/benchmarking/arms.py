@@ -38,7 +38,7 @@ class Published(Arm):
         logits = self.model(tokens)[:, -1, :]  # (B, T, classes) -> (B, classes)
         return F.cross_entropy(logits, labels)
 
-    def rows(self, batch: Batch) -> int:
+    def positions(self, batch: Batch) -> int:
         return len(batch[0]) * self.longest
 
 
@@ -80,8 +80,8 @@ class Ours(Arm):
         h = self.model.hidden_states(tokens, lengths)[torch.arange(len(tokens)), lengths - 1]  # (B, C)
         return F.cross_entropy(self.model.lm_head(h), labels)
 
-    def rows(self, batch: Batch) -> int:
-        return sum(map(len, batch[0])) if self.packed else super().rows(batch)
+    def positions(self, batch: Batch) -> int:
+        return sum(map(len, batch[0])) if self.packed else super().positions(batch)
 
     def about(self) -> dict:
         return {"frozen_blocks": frozen_blocks(self.model) if self.keep else 0}

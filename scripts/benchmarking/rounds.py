@@ -154,14 +154,14 @@ def turned(names: list[str], turn: int) -> list[str]:
 
 
 def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: float) -> dict:
-    """Seconds and memory of an arm. What was not run is scaled by the rows that go through its blocks.
+    """Seconds and memory of an arm. What was not run is scaled by the positions that go through its blocks.
 
     steps, tokens   in an epoch
     flops   needed for the first epoch and for each later one; ``peak``: the machine's, a second
     """
     passes = [[record for record in arm["records"] if record["pass"] == number] for number in (0, 1)]
-    first = epoch_seconds(passes[0], arm["about"]["epoch_rows"])
-    later = epoch_seconds(passes[1], arm["about"]["epoch_rows"]) if passes[1] else first
+    first = epoch_seconds(passes[0], arm["about"]["epoch_positions"])
+    later = epoch_seconds(passes[1], arm["about"]["epoch_positions"]) if passes[1] else first
     in_rounds = [np.mean(record["seconds"]) for record in passes[0]]
     five = first + 4 * later
     return {
@@ -172,16 +172,16 @@ def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: 
         "later_epoch": later,
         "five_epochs": five,
         "tokens_per_second": 5 * tokens / five,
-        "rows_per_token": arm["about"]["epoch_rows"] / tokens,
+        "positions_per_token": arm["about"]["epoch_positions"] / tokens,
         "loaded_mb": arm["about"]["loaded_mb"],
         "peak_mb": max(record["peak_mb"] for record in arm["records"]),
         "share_of_limit": (flops[0] + 4 * flops[1]) / peak / five,
     }
 
 
-def epoch_seconds(records: list[dict], epoch_rows: int) -> float:
+def epoch_seconds(records: list[dict], epoch_positions: int) -> float:
     seconds = sum(sum(record["seconds"]) for record in records)
-    return seconds * epoch_rows / sum(record["rows"] for record in records)
+    return seconds * epoch_positions / sum(record["positions"] for record in records)
 
 
 def losses(arm: dict) -> list[float]:

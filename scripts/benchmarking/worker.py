@@ -43,7 +43,7 @@ class Arm:
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
 
-    def rows(self, batch: Batch) -> int:
+    def positions(self, batch: Batch) -> int:
         """Positions that go through a block: those of the padded batch, unless the arm does better."""
         return len(batch[0]) * max(map(len, batch[0]))
 
@@ -72,13 +72,13 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
         batches = read_batches(job, arm.order)
         loaded = resident_mb()
         arm.start()
-        arm.step(max(batches, key=arm.rows), update=False)  # starts threads and takes memory for the largest batch
+        arm.step(max(batches, key=arm.positions), update=False)  # starts threads and takes memory for the largest batch
         arm.start()
         say(
             {
                 "loaded_mb": loaded,
                 "trained": sum(p.numel() for p in arm.model.parameters() if p.requires_grad),
-                "epoch_rows": sum(map(arm.rows, batches)),
+                "epoch_positions": sum(map(arm.positions, batches)),
                 "torch": torch.__version__,
                 **arm.about(),
             }
@@ -101,7 +101,7 @@ def run_steps(arm: Arm, batches: list[Batch]) -> dict:
     return {
         "seconds": seconds,
         "losses": losses,
-        "rows": sum(map(arm.rows, batches)),
+        "positions": sum(map(arm.positions, batches)),
         "peak_mb": peak_mb(),
     }
 

@@ -103,7 +103,7 @@ class PretrainingRun:
 
     def stopped(self, error: BaseException, progress: Progress) -> None:
         """Record that the run was interrupted or has failed, and say where the same command would resume. Raises
-        RunError, with that, in place of an error that is not ours, such as a full disk."""
+        RunError, with that, instead of an error that is not ours, such as a full disk."""
         interrupted = isinstance(error, KeyboardInterrupt)
         with contextlib.suppress(Exception):  # a full disk may not take this either, and the first error counts
             self.record("interrupted" if interrupted else "failed", progress)
@@ -135,10 +135,12 @@ def plot_loss(history: pd.DataFrame, recipe: Recipe, bytes_per_token: float, fil
     axes.plot(read, history.train_loss, "--", color=ORANGE, label=f"training{kind}, mean since the point before")
     axes.plot(read, history.held_out_loss, "o-", markersize=3.5, color=BLUE, label="held out, full softmax")
     if 0 < recipe.sampled_steps < recipe.steps:
-        place = recipe.sampled_steps / recipe.steps
-        place *= recipe.steps * history.tokens.max() / max(history.step.max(), 1) / unit
-        if place <= read.max():
-            axes.axvline(place, color=GREY, linewidth=1, linestyle=":", label="from here trained with the full softmax")
+        switch = recipe.sampled_steps / recipe.steps
+        switch *= recipe.steps * history.tokens.max() / max(history.step.max(), 1) / unit
+        if switch <= read.max():
+            axes.axvline(
+                switch, color=GREY, linewidth=1, linestyle=":", label="from here trained with the full softmax"
+            )
     axes.set_xlabel(f"{name}tokens read")
     axes.set_title("Loss (nats per token)", loc="left")
     axes.spines["top"].set_visible(False)

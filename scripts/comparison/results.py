@@ -50,7 +50,7 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     anatomies: dict[tuple, Anatomy] = {}
     rows = [row_of(folder, record, anatomies) for folder in finished]
     runs = pd.DataFrame(rows)
-    order = {method: place for place, method in enumerate(peft.METHODS)}
+    order = {method: index for index, method in enumerate(peft.METHODS)}
     runs = runs.sort_values(["method", "rank_swept", "seed"], key=lambda c: c.map(order) if c.name == "method" else c)
     runs = runs.reset_index(drop=True)
     main = runs[runs.rank_swept.isna()]

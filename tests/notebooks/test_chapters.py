@@ -108,7 +108,7 @@ def test_it_runs_without_an_error_or_a_warning(path):
 @both
 def test_committed_outputs_are_those_of_a_fresh_run(path):
     if not sms_data():
-        pytest.skip("the outputs shown are from the SMS collection, which cannot be had here")
+        pytest.skip("the outputs shown are from the SMS collection, which is not available here")
     now, wrong = code(run(path)), []
     for name, cell in code(committed(path)).items():
         if "timing" in cell.metadata.get("tags", []):

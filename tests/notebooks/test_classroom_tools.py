@@ -61,7 +61,7 @@ def test_refresh_stores_no_outputs_from_other_data(tiny, scripts, monkeypatch, c
     monkeypatch.setattr(scripts.refresh, "sms_data", lambda: False)
     stored = (tiny.notebooks / "01_tiny.ipynb").read_bytes()
     assert tiny.call("refresh") == 2
-    assert "the SMS collection cannot be had here" in capsys.readouterr().err
+    assert "the SMS collection is not available here" in capsys.readouterr().err
     assert (tiny.notebooks / "01_tiny.ipynb").read_bytes() == stored
 
 

@@ -112,13 +112,13 @@ def test_published_pads_everything_to_the_longest_message(checkpoint, served):
     arm = benchmark_arms.make_arm(job_for("lora", PUBLISHED, checkpoint, served))
     longest = max(map(len, served.messages))
     batches = benchmark_arms.read_batches({"batches": str(served.file)}, arm.order)
-    assert arm.order == "random" and sum(map(arm.rows, batches)) == len(served.messages) * longest
+    assert arm.order == "random" and sum(map(arm.positions, batches)) == len(served.messages) * longest
     message = max(served.messages, key=len)
     whole = ([message] * 2, [0, 1])  # no padding: the last position is the last real token
     ours = benchmark_arms.make_arm(job_for("lora", OURS, checkpoint, served))
     ours.start()
     assert arm.loss(whole).item() == pytest.approx(ours.loss(whole).item(), rel=1e-5)
-    assert (arm.rows(whole), ours.rows(whole)) == (2 * longest, 2 * len(message))
+    assert (arm.positions(whole), ours.positions(whole)) == (2 * longest, 2 * len(message))
 
 
 def test_both_orders_hold_every_message_once(served):
@@ -157,7 +157,7 @@ FAKE = """
 import json, sys
 job = json.load(open(sys.argv[1]))
 def say(message): print(json.dumps(message), flush=True)
-say({"frozen_blocks": job.get("frozen", 0), "epoch_rows": 100, "loaded_mb": 1.0})
+say({"frozen_blocks": job.get("frozen", 0), "epoch_positions": 100, "loaded_mb": 1.0})
 for line in sys.stdin:
     if job.get("bad") == "die": sys.exit("no room\\nfor more")
     if job.get("bad") == "chat": print("hello"); sys.stdout.flush(); continue
@@ -165,7 +165,7 @@ for line in sys.stdin:
     wanted = json.loads(line)
     n = wanted["stop"] - wanted["start"]
     with open(job["log"], "a") as log: log.write(job["name"] + " ")
-    say({"seconds": [job["cost"]] * n, "losses": [1.0] * n, "rows": 10 * n, "peak_mb": 2.0})
+    say({"seconds": [job["cost"]] * n, "losses": [1.0] * n, "positions": 10 * n, "peak_mb": 2.0})
 """
 
 
@@ -186,9 +186,9 @@ def test_arms_take_turns_and_pass_twice_over_frozen_blocks(fake, tmp_path):
     chunks = [(r["pass"], r["start"], r["stop"]) for r in measured["b"]["records"]]
     assert chunks == [(0, 0, 2), (0, 2, 4), (1, 0, 2), (1, 2, 4)]
     summary = summarise(measured["a"], steps=10, tokens=50, flops=(600, 600), peak=100.0)
-    assert summary["first_epoch"] == summary["later_epoch"] == pytest.approx(30)  # 6 s for 20 of 100 rows
+    assert summary["first_epoch"] == summary["later_epoch"] == pytest.approx(30)  # 6 s for 20 of 100 positions
     assert summary["five_epochs"] == pytest.approx(150) and summary["step_seconds"] == pytest.approx(3)
-    assert summary["step_sd"] == 0 and summary["rows_per_token"] == 2 and summary["steps"] == 2
+    assert summary["step_sd"] == 0 and summary["positions_per_token"] == 2 and summary["steps"] == 2
     assert summary["share_of_limit"] == pytest.approx(5 * 600 / 100 / 150)
     assert summary["tokens_per_second"] == pytest.approx(5 * 50 / 150)
 

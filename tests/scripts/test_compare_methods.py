@@ -18,11 +18,10 @@ from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
 
-from comparison import forgetting as forgetting  # noqa: E402
-from comparison import plots as plots  # noqa: E402
-from comparison.runs import Run, main_runs, sweep_runs, without_folders  # noqa: E402
+from comparison import forgetting as forgetting
+from comparison import plots as plots
+from comparison.runs import Run, main_runs, sweep_runs, without_folders
 
 
 @pytest.fixture
