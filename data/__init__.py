@@ -55,7 +55,7 @@ class Dataset:
 
 
 def load_dataset(
-    source: str | Path = "auto",
+    data: str | Path = "auto",
     protocol: str = "published",
     seed: int = 123,
     assets: str | Path | None = None,
@@ -65,60 +65,58 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset by name or path and split it 70/10/20.
 
-    ``source``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
+    ``data``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
     "practice", the messages that come with this software; a path to a .csv or .tsv file; or "auto", the SMS
     collection if available, else the practice messages with a note that says why.
     ``protocol``: "published" or "strict", how to cut the SMS collection (see data/sms_spam.py).
     ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
     model is trained with, and only a comparison over many splits changes ``published_seed``.
 
-    Raises InputError for an unknown source or protocol and for an unusable table, RunError when "sms" cannot
-    be had.
+    Raises InputError for an unknown dataset or protocol and for an unusable table, RunError when "sms" is
+    not available.
     """
     if protocol not in sms_spam.PROTOCOLS:
-        raise InputError(f"--protocol {protocol}: no such protocol; choose {' or '.join(sms_spam.PROTOCOLS)}")
+        raise InputError(f"no protocol {protocol!r}; choose {' or '.join(sms_spam.PROTOCOLS)}", "protocol")
     if not 0 <= min(seed, published_seed) <= max(seed, published_seed) < 2**32:
-        raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}")
-    if source == "sms":
-        return _sms(sms_spam.find_file(assets), protocol, seed, published_seed)
-    if source == "auto":
+        raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
+    if data == "sms":
+        return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
+    if data == "auto":
         try:
-            path = sms_spam.find_file(assets, patience=2.0)  # seconds: without a network, go on soon
+            path = sms_spam.find_file(assets, timeout=2.0)  # seconds: without a network, continue soon
         except RunError as error:
-            return _practice(protocol, seed, (f"The SMS Spam Collection could not be had ({error}).",))
-        return _sms(path, protocol, seed, published_seed)
-    if source == "practice":
-        return _practice(protocol, seed, ())
-    if not _looks_like_path(source):
-        raise InputError(
-            f"--data {source}: no such dataset; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file"
-        )
-    return _table(Path(source), protocol, seed, text_column, label_column)
+            return practice_dataset(protocol, seed, (f"The SMS Spam Collection is not available ({error}).",))
+        return sms_dataset(path, protocol, seed, published_seed)
+    if data == "practice":
+        return practice_dataset(protocol, seed, ())
+    if not looks_like_path(data):
+        raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
+    return table_dataset(Path(data), protocol, seed, text_column, label_column)
 
 
-def _sms(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
+def sms_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
     splits = sms_spam.split(path, protocol, published_seed if protocol == "published" else seed)
     note = f"SMS Spam Collection from {path}, {protocol} split."
     if protocol == "published":
-        note += " It is that of Raschka's book, flaws included; --protocol strict mends them."
-    return _dataset("sms", protocol, ("ham", "spam"), splits, (note,))
+        note += " It is that of Raschka's book, flaws included; the strict protocol mends them."
+    return make_dataset("sms", protocol, ("ham", "spam"), splits, (note,))
 
 
-def _practice(protocol: str, seed: int, notes: tuple[str, ...]) -> Dataset:
+def practice_dataset(protocol: str, seed: int, notes: tuple[str, ...]) -> Dataset:
     note = "Practice messages, made up for this software: results on them are not results on real messages."
     splits = stratified_split(practice_messages(), seed)
-    return _dataset("practice", None, ("ham", "spam"), splits, (*notes, note, *_protocol_unused(protocol)))
+    return make_dataset("practice", None, ("ham", "spam"), splits, (*notes, note, *protocol_unused(protocol)))
 
 
-def _table(path: Path, protocol: str, seed: int, text_column: str, label_column: str) -> Dataset:
+def table_dataset(path: Path, protocol: str, seed: int, text_column: str, label_column: str) -> Dataset:
     frame = read_table(path, text_column, label_column)
     classes = tuple(sorted(frame["label"].unique()))
     note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}."
-    notes = (note, *label_notes(frame), *_protocol_unused(protocol))
-    return _dataset(path.name, None, classes, stratified_split(frame, seed), notes)
+    notes = (note, *label_notes(frame), *protocol_unused(protocol))
+    return make_dataset(path.name, None, classes, stratified_split(frame, seed), notes)
 
 
-def _dataset(
+def make_dataset(
     name: str, protocol: str | None, classes: tuple[str, ...], splits: Splits, notes: tuple[str, ...]
 ) -> Dataset:
     """Replace label names by ids, find the positive class, and note test messages seen in training."""
@@ -135,12 +133,12 @@ def _dataset(
     return Dataset(name, protocol, classes, positive, *parts, notes)
 
 
-def _protocol_unused(protocol: str) -> tuple[str, ...]:
+def protocol_unused(protocol: str) -> tuple[str, ...]:
     if protocol == "published":
         return ()  # the default: nobody asked for it
-    return (f"--protocol {protocol} is for the SMS Spam Collection and was not used.",)
+    return (f"The {protocol} protocol is for the SMS Spam Collection and was not used.",)
 
 
-def _looks_like_path(source: str | Path) -> bool:
-    text = str(source)
-    return isinstance(source, Path) or Path(text).exists() or "." in text or "/" in text or os.sep in text
+def looks_like_path(data: str | Path) -> bool:
+    text = str(data)
+    return isinstance(data, Path) or Path(text).exists() or "." in text or "/" in text or os.sep in text

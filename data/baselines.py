@@ -22,18 +22,20 @@ STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # C: larger means less regularisati
 
 
 def majority(dataset: Dataset) -> dict[str, dict]:
-    """Give every message the training set's most frequent class; return the metrics of each part.
-
-    The probabilities are the training set's proportions, the same for all messages.
-    """
-    counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
-    proportions = counts / counts.sum()  # (classes,)
-    return _metrics(dataset, lambda texts: np.tile(proportions, (len(texts), 1)))
+    """Give every message the training set's most frequent class; return the metrics of each part."""
+    return metrics_of(dataset, fit_majority(dataset))
 
 
 def tfidf(dataset: Dataset) -> dict[str, dict]:
     """Weigh words and word pairs by tf-idf, fit logistic regression; return the metrics of each part."""
-    return _metrics(dataset, fit_tfidf(dataset))
+    return metrics_of(dataset, fit_tfidf(dataset))
+
+
+def fit_majority(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
+    """Return texts -> (messages, classes) probabilities: the training set's proportions, the same for all messages."""
+    counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
+    proportions = counts / counts.sum()  # (classes,)
+    return lambda texts: np.tile(proportions, (len(texts), 1))
 
 
 def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
@@ -56,7 +58,7 @@ def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
     return lambda texts: best.predict_proba(vectorizer.transform(texts))
 
 
-def _metrics(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
+def metrics_of(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
     """Return ``{split: metrics}`` for ``predict``: texts -> (messages, classes) probabilities."""
     positive = None if dataset.positive is None else dataset.classes.index(dataset.positive)
     parts = {split: getattr(dataset, split) for split in SPLITS}

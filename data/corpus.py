@@ -11,7 +11,7 @@ encoded by itself and followed by the token 50256: a model learns from it that w
 depends on a hash of their text alone: on no seed, and not on the order of the files. Each file gives about 1 % of its
 text, documents in the order of their hashes, as long as they fit; files of a single document are taken together. Where
 not even the shortest document fits, as in ten thousand dialogues without separators, the documents are first cut into
-passages of at least 8,000 characters (about 2,000 tokens): at blank lines, or where those give a single piece at line
+passages of at least 8,000 characters (about 2,000 tokens): at blank lines, or where those give a single chunk at line
 ends, else at spaces, else anywhere.
 """
 
@@ -33,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.training.runs import read_json
 
 CACHE = Path(__file__).parent / "cache"
@@ -59,23 +59,24 @@ class Corpus:
         return self.meta["held_out"]["bytes"] / self.meta["held_out"]["tokens"]
 
 
-def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, share: float = 0.01) -> Corpus:
+def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, held_out: float = 0.01) -> Corpus:
     """Token files of these files and folders: those in ``cache`` if the texts have not changed, else built now.
 
-    tokenizer   a tiktoken Encoding; ``share`` is the part of the text to hold out.
+    tokenizer   a tiktoken Encoding; ``held_out`` is the share of the text to hold out.
     Raises InputError for a path, a file or a vocabulary that cannot be used, or when there is too little to hold out.
     """
     if tokenizer.n_vocab > 2**16:
         raise InputError(f"a vocabulary of {tokenizer.n_vocab:,} tokens does not fit the two bytes a token has here")
-    if not 0 < share < 0.5:
-        raise InputError(f"the share to hold out is {share}, expected more than 0 and less than 0.5, such as 0.01")
+    if not 0 < held_out < 0.5:
+        text = f"the share to hold out is {held_out}, expected more than 0 and less than 0.5, such as 0.01"
+        raise InputError(text, "held_out")
     files = text_files(texts)
     sources = [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
-    rules = {"version": VERSION, "share": share, "tokenizer": tokenizer.name, "sources": sources}
+    rules = {"version": VERSION, "share": held_out, "tokenizer": tokenizer.name, "sources": sources}
     key = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
     folder = Path(cache) / f"tokens-{key[:16]}"
     if not complete(folder):
-        build(files, folder, rules, tokenizer, share)
+        build(files, folder, rules, tokenizer, held_out)
     arrays = {part: np.memmap(folder / f"{part}.bin", dtype=np.uint16, mode="r") for part in PARTS}
     return Corpus(folder, **arrays, meta=read_json(folder / "meta.json"))
 
@@ -91,12 +92,13 @@ def text_files(texts: list[str | Path]) -> list[Path]:
             found = [file for file in sorted(text.rglob("*")) if file.is_file() and file.suffix in OPENERS]
             found = [file for file in found if not file.stem.isupper()]
             if not found:
-                raise InputError(f"{text} holds no text: expected files ending in {', '.join(OPENERS)}")
+                raise InputError(f"{text} holds no text: expected files ending in {', '.join(OPENERS)}", "texts")
             files += found
         elif not text.is_file():
-            raise InputError(f"no text {text}: neither a file nor a folder")
+            raise InputError(f"no text {text}: neither a file nor a folder", "texts")
         elif text.suffix not in OPENERS:
-            raise InputError(f"{text}: expected a file ending in {', '.join(OPENERS)}, or a folder of such files")
+            expected = f"expected a file ending in {', '.join(OPENERS)}, or a folder of such files"
+            raise InputError(f"{text}: {expected}", "texts")
         else:
             files.append(text)
     return files
@@ -125,17 +127,17 @@ def documents(file: Path) -> list[str]:
 
 
 def passages(document: str) -> list[str]:
-    """A document cut into pieces of PASSAGE characters or little more, at the first of CUTS that gives two or more."""
-    pieces = [document]
+    """A document cut into chunks of PASSAGE characters or little more, at the first of CUTS that gives two or more."""
+    chunks = [document]
     for cut in CUTS if len(document) > PASSAGE else ():
-        pieces = [""]
+        chunks = [""]
         for block in re.split(cut, document, flags=re.DOTALL):
-            if len(pieces[-1]) >= PASSAGE:
-                pieces.append("")
-            pieces[-1] += block
-        if len(pieces) > 1:
+            if len(chunks[-1]) >= PASSAGE:
+                chunks.append("")
+            chunks[-1] += block
+        if len(chunks) > 1:
             break
-    return pieces
+    return chunks
 
 
 def digest(text: str) -> str:
@@ -174,7 +176,7 @@ def plan(files: list[Path], share: float) -> tuple[set[Path], set[str]]:
         chosen = choose(whole, share)
         if not chosen:
             to_cut |= set(group)
-            cut = lengths(piece for file in group for document in documents(file) for piece in passages(document))
+            cut = lengths(chunk for file in group for document in documents(file) for chunk in passages(document))
             chosen = choose(cut, share) or set(sorted(cut)[: len(cut) > 1])  # a short text gives more than its share
         held_out |= chosen
     if not held_out:
@@ -195,14 +197,14 @@ def why_nothing_is_held_out(texts: list[str]) -> str:
 
 
 def build(files: list[Path], folder: Path, rules: dict, tokenizer, share: float) -> None:
-    """Encode the files into ``folder``; train.bin and held_out.bin appear when they are whole, meta.json last."""
+    """Encode the files into ``folder``; train.bin and held_out.bin by atomic writes, meta.json last."""
     to_cut, held_out = plan(files, share)
     end = tokenizer.encode_single_token(SEPARATOR)
     meta = rules | {part: {"documents": 0, "tokens": 0, "bytes": 0} for part in PARTS}
     with ExitStack() as stack:
         streams = {}
         for part in PARTS:
-            path = stack.enter_context(whole_file(folder / f"{part}.bin"))
+            path = stack.enter_context(atomic_write(folder / f"{part}.bin"))
             streams[part] = stack.enter_context(open(path, "wb"))
         bar = stack.enter_context(tqdm(desc="encoding", unit="B", unit_scale=True, disable=None))
         for file in files:
@@ -219,10 +221,10 @@ def build(files: list[Path], folder: Path, rules: dict, tokenizer, share: float)
 def divided(texts: list[str], cut: bool, held_out: set[str]) -> Iterator[tuple[str, str]]:
     """(part, text) in order; what stands before and behind a held-out passage become two documents."""
     for text in texts:
-        pieces = [(digest(piece) in held_out, piece) for piece in (passages(text) if cut else [text])]
-        for is_held_out, run in groupby(pieces, key=itemgetter(0)):
-            pieces_of_run = [piece for _, piece in run]
+        chunks = [(digest(chunk) in held_out, chunk) for chunk in (passages(text) if cut else [text])]
+        for is_held_out, run in groupby(chunks, key=itemgetter(0)):
+            chunks_of_run = [chunk for _, chunk in run]
             if is_held_out:
-                yield from (("held_out", piece) for piece in pieces_of_run)
+                yield from (("held_out", chunk) for chunk in chunks_of_run)
             else:
-                yield "train", "".join(pieces_of_run)
+                yield "train", "".join(chunks_of_run)

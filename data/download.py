@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from gpt2.checkpoints.hub import assets_folder
 from gpt2.checkpoints.network import why_unreachable
 from gpt2.errors import InputError, RunError
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 
 CACHE = Path(__file__).parent / "cache"
 
@@ -35,11 +35,11 @@ def local_or_download(
     sha256: str,
     member: str | None = None,
     assets: str | Path | None = None,
-    patience: float = 10.0,
+    timeout: float = 10.0,
 ) -> Path:
     """Return the path of a verified file, looked for in the assets folder, the cache, and then at ``url``.
 
-    ``relative`` is the file's place inside the assets folder and inside the cache; ``patience`` is how many
+    ``relative`` is the file's path inside the assets folder and inside the cache; ``timeout`` is how many
     seconds the server may take to accept a connection. Raises InputError when the assets folder is missing or
     holds a different file of that name, and RunError when the file cannot be downloaded.
     """
@@ -47,39 +47,39 @@ def local_or_download(
     if folder:
         found = folder / relative
         if found.is_file():
-            if _sha256(_read(found), relative) != sha256:
+            if sha256_of(read(found), relative) != sha256:
                 raise InputError(
                     f"{found} is not the published file (its sha256 differs); "
                     "replace it by an unchanged copy, or remove it to download one"
                 )
             return found
     cached = CACHE / relative
-    if cached.is_file() and _sha256(_read(cached), relative) == sha256:
+    if cached.is_file() and sha256_of(read(cached), relative) == sha256:
         return cached  # a damaged file in the cache is simply replaced below
     try:
-        return fetch(url, cached, sha256, member, patience)
+        return fetch(url, cached, sha256, member, timeout)
     except RunError as error:
-        advice = f"without a network, put a copy at FOLDER/{relative} and give --assets FOLDER"
+        advice = f"without a network, put a copy at FOLDER/{relative} and set GPT2_PEFT_ASSETS=FOLDER"
         raise RunError(f"{error}; {advice}") from error
 
 
-def fetch(url: str, destination: str | Path, sha256: str, member: str | None = None, patience: float = 10.0) -> Path:
-    """Download ``url`` to ``destination``, whole or not at all, and say so in one line on standard error.
+def fetch(url: str, destination: str | Path, sha256: str, member: str | None = None, timeout: float = 10.0) -> Path:
+    """Download ``url`` to ``destination`` by an atomic write, and say so in one line on standard error.
 
     With ``member`` the download is a zip archive and that one file is taken out of it. ``sha256`` belongs to
     what is kept: the extracted file, since an archive's own bytes may change when a server packs it anew.
     Raises RunError, in one sentence, for anything that goes wrong; then nothing is left behind.
     """
     destination = Path(destination)
-    if why := why_unreachable(url, patience):
+    if why := why_unreachable(url, timeout):
         raise RunError(f"cannot download {url} ({why})")
-    content = _transfer(url, patience)
+    content = transfer(url, timeout)
     if member is not None:
-        content = _unzip(content, member, url)
-    if (found := _sha256(content, destination.name)) != sha256:
+        content = unzip(content, member, url)
+    if (found := sha256_of(content, destination.name)) != sha256:
         raise RunError(f"what {url} gave is not the expected file: sha256 {found}, expected {sha256}")
     try:
-        with whole_file(destination) as temporary:
+        with atomic_write(destination) as temporary:
             temporary.write_bytes(content)
     except (InputError, OSError) as error:
         reason = getattr(error.__cause__ or error, "strerror", None) or error
@@ -88,7 +88,7 @@ def fetch(url: str, destination: str | Path, sha256: str, member: str | None = N
     return destination
 
 
-def _transfer(url: str, patience: float) -> bytes:
+def transfer(url: str, timeout: float) -> bytes:
     """Return what ``url`` holds; moved by pooch through a temporary folder. Raises RunError."""
     import pooch  # here: only a download needs them
     import urllib3
@@ -99,15 +99,15 @@ def _transfer(url: str, patience: float) -> bytes:
     # the size, and a tqdm bar without a total refuses to answer that.
     bar = tqdm(total=1, unit="B", unit_scale=True, desc=urlsplit(url).hostname, leave=False, disable=None)
     with tempfile.TemporaryDirectory() as folder, bar:
-        loader = pooch.HTTPDownloader(progressbar=bar, timeout=(patience, 5 * patience))
+        loader = pooch.HTTPDownloader(progressbar=bar, timeout=(timeout, 5 * timeout))
         try:
             path = pooch.retrieve(url, known_hash=None, fname="download", path=folder, downloader=loader)
             return Path(path).read_bytes()
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' errors are OSErrors
-            raise RunError(f"cannot download {url}: {_reason(error)}") from error
+            raise RunError(f"cannot download {url}: {reason_of(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Say in a few words what a network library says in many."""
     from requests import exceptions
 
@@ -116,15 +116,15 @@ def _reason(error: Exception) -> str:
     for kind, words in (
         (exceptions.SSLError, "no secure connection (certificate not accepted)"),
         (exceptions.Timeout, "the server did not answer in time"),
-        (exceptions.ChunkedEncodingError, "the connection broke off in the middle"),
-        (exceptions.ConnectionError, "the connection failed or broke off"),
+        (exceptions.ChunkedEncodingError, "the connection was interrupted in the middle"),
+        (exceptions.ConnectionError, "the connection failed or was interrupted"),
     ):
         if isinstance(error, kind):
             return words
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def _unzip(archive: bytes, member: str, url: str) -> bytes:
+def unzip(archive: bytes, member: str, url: str) -> bytes:
     """Return one file of a zip archive. Raises RunError when the bytes are no archive or lack the file."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -133,7 +133,7 @@ def _unzip(archive: bytes, member: str, url: str) -> bytes:
         raise RunError(f"what {url} gave is not a zip archive with {member} in it") from error
 
 
-def _sha256(content: bytes, name: str) -> str:
+def sha256_of(content: bytes, name: str) -> str:
     """Of the content; of what is packed in it, piece by piece, if ``name`` ends with .gz."""
     digest, packed = hashlib.sha256(), name.endswith(".gz")
     try:
@@ -145,7 +145,7 @@ def _sha256(content: bytes, name: str) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

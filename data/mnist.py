@@ -21,14 +21,14 @@ FILES = {  # sha256 of what the gzip files hold
 }
 
 
-def load_mnist(assets: str | Path | None = None, patience: float = 10.0) -> list[np.ndarray]:
+def load_mnist(assets: str | Path | None = None, timeout: float = 10.0) -> list[np.ndarray]:
     """Images (60000, 28, 28), digits (60000,), test images (10000, 28, 28), test digits (10000,): uint8, 0 is paper.
 
     From ``<assets>/mnist/``, the cache, or the network. Raises InputError and RunError as ``local_or_download`` does.
     """
     arrays = []
     for name, sha256 in FILES.items():
-        path = local_or_download(f"mnist/{name}.gz", f"{URL}{name}.gz", sha256, assets=assets, patience=patience)
+        path = local_or_download(f"mnist/{name}.gz", f"{URL}{name}.gz", sha256, assets=assets, timeout=timeout)
         arrays.append(read_idx(gzip.decompress(path.read_bytes())))
     return arrays
 

@@ -17,7 +17,7 @@ nothing about real spam.
 **Why they are not trivial.** Both classes talk about parcels, prizes, codes, banks, links and money, with the same
 greetings, names, sums, numbers and misspellings. The label depends on *who wants what from you*. Spam wants the
 click, the code, the money, a call to its own number; ham sends you to a place or person you know, warns, or
-quotes a scam to laugh at it. One message in six says both, and then only the places of the words differ:
+quotes a scam to laugh at it. One message in six says both, and then only the positions of the words differ:
 
     ham   Don't click this link, come to the branch
     spam  Don't come to the branch, click this link
@@ -123,7 +123,7 @@ def misspell(text: str, uniform) -> str:
     """
     style = uniform()
     sloppy = max(0.0, style - 0.5) if style > 0.6 else 0.0
-    text = " ".join(_misspell_word(word, sloppy, uniform) for word in text.split(" "))
+    text = " ".join(misspell_word(word, sloppy, uniform) for word in text.split(" "))
     if uniform() < sloppy:
         text = re.sub(r"[.,](?= )", "", text)
     if style > 0.75:
@@ -131,7 +131,7 @@ def misspell(text: str, uniform) -> str:
     return text.upper() if uniform() < 0.01 else text
 
 
-def _misspell_word(word: str, sloppy: float, uniform) -> str:
+def misspell_word(word: str, sloppy: float, uniform) -> str:
     if sloppy == 0 or KEEP.search(word):
         return word
     core = word.strip('.,?!:"').lower()

@@ -41,12 +41,12 @@ SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
 PROTOCOLS = ("published", "strict")
 
 
-def find_file(assets: str | Path | None = None, patience: float = 10.0) -> Path:
+def find_file(assets: str | Path | None = None, timeout: float = 10.0) -> Path:
     """Return the path of the collection: ``<assets>/sms-spam/``, the cache, or downloaded (half a megabyte).
 
-    Raises InputError for an unusable assets folder, RunError when the file cannot be had.
+    Raises InputError for an unusable assets folder, RunError when the file is not available.
     """
-    return local_or_download(f"sms-spam/{MEMBER}", URL, SHA256, MEMBER, assets, patience)
+    return local_or_download(f"sms-spam/{MEMBER}", URL, SHA256, MEMBER, assets, timeout)
 
 
 def read_with_quoting(path: str | Path) -> pd.DataFrame:
@@ -108,4 +108,4 @@ def split(path: str | Path, protocol: str, seed: int = 123) -> Splits:
         return published_split(path, seed)
     if protocol == "strict":
         return strict_split(path, seed)
-    raise InputError(f"--protocol {protocol}: no such protocol; choose {' or '.join(PROTOCOLS)}")
+    raise InputError(f"no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}", "protocol")

@@ -19,12 +19,12 @@ def stratified_split(frame: pd.DataFrame, seed: int) -> Splits:
     at least one in each part. Returns train, validation, test, each in shuffled order with a fresh index.
     """
     shuffled = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
-    place = shuffled.groupby("label").cumcount()  # 0, 1, 2, … within the row's own label
+    rank = shuffled.groupby("label").cumcount()  # 0, 1, 2, … within the row's own label
     size = shuffled.groupby("label")["label"].transform("size")
     tests = (size * TEST).round().clip(lower=1)
     validations = (size * VALIDATION).round().clip(lower=1)
-    in_test = place < tests
-    in_validation = ~in_test & (place < tests + validations)
+    in_test = rank < tests
+    in_validation = ~in_test & (rank < tests + validations)
     parts = (~in_test & ~in_validation, in_validation, in_test)
     train, validation, test = (shuffled[part].reset_index(drop=True) for part in parts)
     return train, validation, test

@@ -37,16 +37,17 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
     classes, or a class with too few rows to be split in three.
     """
     path = Path(path)
-    content = _decode(path)
-    lines, rows = _parse(path, content)
+    content = decode(path)
+    lines, rows = parse_rows(path, content)
     header = [name.strip() for name in rows[0]]
     if text_column == label_column:
         raise InputError(
             f"the texts and the labels are both to come from column {text_column!r} of {path}; "
-            "name two different columns with --text-column and --label-column"
+            "name two different columns",
+            "label_column",
         )
-    text = _column(path, header, text_column, "--text-column")
-    label = _column(path, header, label_column, "--label-column")
+    text = column_index(path, header, text_column, "text_column")
+    label = column_index(path, header, label_column, "label_column")
     if len(rows) == 1:
         raise InputError(f"{path} has a header but no rows; add at least {2 * SMALLEST_CLASS} messages")
     frame = pd.DataFrame(
@@ -62,11 +63,11 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
             )
     frame.attrs[JOINED] = equal_numbers(frame["label"])  # to be mentioned
     frame["label"] = join_equal_numbers(frame["label"])
-    _check_classes(path, frame["label"], label_column)
+    check_classes(path, frame["label"], label_column)
     return frame
 
 
-def _decode(path: Path) -> str:
+def decode(path: Path) -> str:
     """Return the file's text. A byte order mark, which Excel writes, is dropped."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a .csv or .tsv file in it")
@@ -91,7 +92,7 @@ def _decode(path: Path) -> str:
     return text
 
 
-def _parse(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
+def parse_rows(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
     """Return for each row, header first, the number of the line on which it starts, and its cells."""
     if path.suffix.lower() == ".tsv":
         reader = csv.reader(io.StringIO(content, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -107,7 +108,7 @@ def _parse(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
         for row in reader:
             if row:  # an empty line is not a row
                 if rows and len(row) != len(rows[0]):
-                    _check_separator(path, rows[0])
+                    check_separator(path, rows[0])
                     raise InputError(
                         f"{path}, line {start}: {len(row)} cell(s) where the header has {len(rows[0])}; "
                         f"correct the row ({hint})"
@@ -125,21 +126,21 @@ def _parse(path: Path, content: str) -> tuple[list[int], list[list[str]]]:
     return lines, rows
 
 
-def _column(path: Path, header: list[str], name: str, option: str) -> int:
-    """Return the index of the column called ``name``."""
+def column_index(path: Path, header: list[str], name: str, argument: str) -> int:
+    """Return the index of the column called ``name``, which was given as ``argument``."""
     if header.count(name) == 1:
         return header.index(name)
     if name in header:
         raise InputError(f"{path}, line 1: column {name!r} occurs {header.count(name)} times; rename all but one")
-    _check_separator(path, header)
+    check_separator(path, header)
     by_lower_case = {column.lower(): column for column in header}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     meant = f' (did you mean "{by_lower_case[close[0]]}"?)' if close else ""
     columns = ", ".join(repr(column[:30]) for column in header[:20]) + (", …" if len(header) > 20 else "")
-    raise InputError(f"{path}, line 1: no column {name!r}; it has {columns}; name one of them with {option}{meant}")
+    raise InputError(f"{path}, line 1: no column {name!r}; it has {columns}; name one of them{meant}", argument)
 
 
-def _check_separator(path: Path, header: list[str]) -> None:
+def check_separator(path: Path, header: list[str]) -> None:
     """Raise InputError when the columns are separated by something else, such as the semicolons of a European Excel."""
     if len(header) == 1 and (found := re.search("[;\t,|]", header[0])):
         names = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
@@ -151,7 +152,7 @@ def _check_separator(path: Path, header: list[str]) -> None:
         )
 
 
-def _check_classes(path: Path, labels: pd.Series, column: str) -> None:
+def check_classes(path: Path, labels: pd.Series, column: str) -> None:
     """Raise InputError unless there are two or more classes, each with a row for each of the three parts."""
     counts = labels.value_counts()
     if len(counts) == 1:

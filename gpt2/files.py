@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: into a file beside the target, which then takes the target's name."""
+"""Atomic writes: into a temporary file beside the target, which then takes the target's name."""
 
 import contextlib
 import errno
@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from gpt2.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", -1))  # what a disk may say
-TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # the names that whole_file gives to unfinished files
+TEMPORARY = re.compile(r"\..+-[a-z0-9_]{8}(\.\w+)?")  # the names that atomic_write gives to unfinished files
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it replaces ``path``, on any error it disappears.
 
     Raises InputError when the folder cannot be written to, OSError with the path when the disk gets full on the way.
@@ -32,7 +32,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"cannot write {path}: {reason}; choose another folder") from error
+        raise InputError(f"cannot write {path}: {reason}; choose another folder", "out") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -63,6 +63,6 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_json(path: str | Path, content: dict) -> None:
-    """Write ``content`` as indented JSON, whole or not at all."""
-    with whole_file(path) as temporary:
+    """Write ``content`` as indented JSON, by an atomic write."""
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

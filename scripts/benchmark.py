@@ -27,11 +27,9 @@ import datetime
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from common import cli
-from gpt2.config import SIZES
 from gpt2.errors import InputError
 
 METHODS = ("lora", "selective", "head", "full")
@@ -42,19 +40,19 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     if sys.platform == "win32":
         raise InputError("the benchmark reads peak memory as Linux and macOS tell it; run it there (or in WSL)")
+
+    import torch
+
     from benchmarking.report import check_target, render, write
+    from benchmarking.sections import model_folder, sections
+    from common.machine import machine
+    from gpt2.checkpoints.weights import read_config, weight_files
+    from gpt2.devices import fit_threads
 
     if args.out:
         check_target(Path(args.out))  # before the hour, not after it
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         checkpoint = model_folder(args.model, args.assets, Path(name))
-
-        import torch
-        from compare_methods import machine
-
-        from gpt2.checkpoints.weights import read_config, weight_files
-        from gpt2.devices import fit_threads
-
         config = read_config(checkpoint, weight_files(checkpoint))
         fit_threads(config.n_embd)
         results = {
@@ -71,32 +69,6 @@ def main(argv: list[str]) -> None:
     print(render(results))
     if args.out:
         print(f"Report in {args.out}", flush=True)
-
-
-def sections(
-    args: argparse.Namespace, checkpoint: Path, config, folder: Path, results: dict
-) -> Iterator[tuple[str, dict]]:
-    """Measure part after part: (section of the results, what is new in it)."""
-    if args.methods:
-        from benchmarking.methods import measure_method, serve
-
-        served = serve(args.data, args.assets, config, folder)
-        results["data"] = served.about
-        for method in args.methods:
-            measured = measure_method(method, served, checkpoint, config, args.steps, args.rounds, folder)
-            yield "methods", {method: measured}
-            if args.profile:
-                from benchmarking.profile import measure_profile
-
-                yield "profiles", {method: measure_profile(method, served, checkpoint, config)}
-    if args.scaling:
-        from benchmarking.scaling import measure_scaling
-
-        yield "scaling", measure_scaling(args.scaling, folder)
-    if args.generation:
-        from benchmarking.generation import measure_generation
-
-        yield "generation", measure_generation(checkpoint)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -161,31 +133,6 @@ def table_sizes(text: str) -> list[int]:
             f"{text!r} is not a rising list of at least two numbers from 20, such as 50,500"
         )
     return sizes
-
-
-def model_folder(model: str, assets: str | None, folder: Path) -> Path:
-    """The folder of a checkpoint in the Hugging Face layout, which both libraries read; ``random:`` ones are made."""
-    kind, _, size = model.partition(":")
-    if kind == "random" and size:
-        if size not in SIZES:
-            raise InputError(f"--model {model}: no such size; choose one of {', '.join(f'random:{s}' for s in SIZES)}")
-        import torch
-
-        from gpt2 import GPT2
-        from gpt2.checkpoints.weights import save_gpt2
-
-        print(f"Making random weights of the size of {size}.", flush=True)
-        torch.manual_seed(123)
-        save_gpt2(GPT2(SIZES[size]), folder / "model")
-        return folder / "model"
-    from gpt2.checkpoints.hub import find_checkpoint
-
-    path = find_checkpoint(model, assets).path
-    if not (path / "config.json").is_file():
-        raise InputError(
-            f"--model {model}: {path} is no folder with a config.json, which transformers needs to load it"
-        )
-    return path
 
 
 if __name__ == "__main__":

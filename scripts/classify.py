@@ -33,6 +33,7 @@ def main(argv: list[str]) -> None:
         parser.error("give messages or --file, not both")
     texts = args.text or read_lines(args.file)
 
+    from common.runs import load_run
     from gpt2.devices import choose_device, fit_threads
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import MessageBatches, encode
@@ -58,30 +59,6 @@ def main(argv: list[str]) -> None:
         )
     for text, row in zip(texts, probabilities, strict=True):
         print(f"{one_line(config['classes'][row.argmax()])}\t{row.max():.1%}\t{one_line(text)}")
-
-
-def read_run(run: Path) -> dict:
-    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
-    from gpt2.errors import InputError
-    from gpt2.training.runs import read_json
-
-    config = read_json(run / "config.json")
-    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
-        raise InputError(f"{run} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
-    if not (run / "adapter").is_dir():
-        out = cli.quoted("--out", run)
-        raise InputError(f"{run} has no adapter yet: its run was not finished; repeat its command with {out}")
-    return config
-
-
-def load_run(run: Path, assets: str | None, **changes):
-    """The fine-tuned model of a run folder, and the run's settings; ``changes`` are options of its method."""
-    import peft
-    from gpt2.checkpoints.weights import load_gpt2
-
-    config = read_run(run)
-    model = peft.load(load_gpt2(config["model"], assets), run / "adapter", **changes)
-    return model.eval(), config
 
 
 if __name__ == "__main__":

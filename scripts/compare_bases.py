@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import cli
 from gpt2.errors import InputError
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 
 SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
@@ -36,11 +36,11 @@ def main(argv: list[str]) -> None:
     accuracies, correct, settings = read(bases)
     out = Path(args.out)
     summary = accuracies.groupby(["method", "base"], sort=False).accuracy.agg(["mean", "std", "count"]).reset_index()
-    with whole_file(out / "bases.csv") as temporary:
+    with atomic_write(out / "bases.csv") as temporary:
         summary.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     note = dots(summary, list(bases), out / "bases.png")
     command = "python scripts/compare_bases.py " + shlex.join(argv)
-    with whole_file(out / "bases.md") as temporary:
+    with atomic_write(out / "bases.md") as temporary:
         temporary.write_text(report(summary, correct, list(bases), settings, command), encoding="utf-8")
     if note:
         print(note)
@@ -71,7 +71,7 @@ def read(bases: dict[str, Path]):
         runs = runs[runs.rank_swept.isna()]
         first = runs if first is None else first
         for key in SAME:
-            mine, theirs = runs[key].unique().tolist(), first[key].unique().tolist()
+            mine, theirs = (table[key].astype(object).fillna("none").unique().tolist() for table in (runs, first))
             if mine != theirs:
                 raise InputError(f"{folder} was made with another {key} ({mine}) than the first folder ({theirs})")
         rows += [(name, row.method, row.seed, row.test_accuracy) for row in runs.itertuples()]
@@ -85,7 +85,7 @@ def read(bases: dict[str, Path]):
 def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
     import peft
-    from common.markdown import DASH, code_block, plain, plus_minus, points, table
+    from common.markdown import DASH, code_block, counted, plain, plus_minus, points, table
     from comparison.significance import LEVEL, holm, mcnemar
 
     cells = {(row.method, row.base): row for row in summary.itertuples()}
@@ -107,12 +107,12 @@ def report(summary, correct, names: list[str], settings: dict, command: str) -> 
 
     methods = [method for method in peft.METHODS if any((method, name) in cells for name in names)]
     rows = [[f"`{method}`", *(cell(method, name) for name in names)] for method in methods]
-    epochs = f"{settings['epochs']} epoch" + ("" if settings["epochs"] == 1 else "s")
+    protocol = f", {settings['protocol']} protocol" if isinstance(settings["protocol"], str) else ""
     counts = summary["count"]
     seeds = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     return "\n".join(
         [
-            f"# Bases compared: {plain(settings['data'])}, {settings['protocol']} protocol, {epochs}",
+            f"# Bases compared: {plain(settings['data'])}{protocol}, {counted(settings['epochs'], 'epoch')}",
             "",
             code_block(command),
             "",

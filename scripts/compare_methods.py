@@ -10,7 +10,7 @@ with several seeds, each seed draws another split, and all methods with one seed
 be compared message by message.
 
 The results folder has results.csv, report.md with its pictures, and a run folder for each method and seed. The same
-command goes on where it stopped: finished runs are not repeated, more --methods or --seeds add to what is there.
+command resumes where it stopped: finished runs are not repeated, more --methods or --seeds add to what is there.
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     checkpoint = cli.choose_model(args)
 
+    from common.machine import machine
     from comparison.runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
     from gpt2.training.runs import locked
 
@@ -58,20 +59,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
     )
     cli.add_model_arguments(parser, default="practice")
-    parser.add_argument(
-        "--data",
-        default="auto",
-        metavar="auto|sms|practice|FILE.csv|FILE.tsv",
-        help="auto: the SMS Spam Collection if available, else practice (default: %(default)s)",
-    )
-    parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
-    parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
-    parser.add_argument(
-        "--protocol",
-        default="strict",
-        choices=("strict", "published"),
-        help="split of the SMS data: repeats removed, natural ratio; or that of Raschka's book (default: %(default)s)",
-    )
+    cli.add_data_arguments(parser, protocol="strict")
     parser.add_argument("--epochs", type=cli.positive_int, default=5, help="of each run (default: %(default)s)")
     parser.add_argument("--out", default="runs/comparison", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
@@ -119,33 +107,6 @@ def methods(text: str) -> list[str]:
     if not wanted:
         raise argparse.ArgumentTypeError("no method is named; give a list such as head,lora,full, or all")
     return [name for name in peft.METHODS if name in wanted]
-
-
-def machine() -> dict:
-    """What the seconds were measured on."""
-    import os
-    import platform
-
-    import torch
-
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def processor() -> str:
-    """The CPU's name as people know it, where the system tells."""
-    import platform
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

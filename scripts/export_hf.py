@@ -20,9 +20,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
     args = parser.parse_args(argv)
 
-    from classify import load_run
-
     import peft
+    from common.runs import load_run
     from gpt2.errors import InputError
 
     out = Path(args.out)

@@ -13,26 +13,19 @@ Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.p
 
 import argparse
 import contextlib
-import dataclasses
-import datetime
 import io
 import time
 from pathlib import Path
 
 from common import cli
-
-RECIPES = ("default", "source-notes", "book")
-RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; sources: gpt2/training/finetune.py
-    ("source-notes", "lora"): {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal"},
-    ("book", "lora"): {"rank": 16, "alpha": 16.0, "scaling": "alpha", "init": "kaiming"},  # appendix E, as of 2025
-}
-RECIPE_EPOCHS = {("source-notes", "lora"): 6}  # else those of the recipe, five
+from common.method_options import add_method_options, method_options
+from common.recipes import RECIPE_OPTIONS, RECIPES, make_recipe
 
 
 def main(argv: list[str]) -> None:
     started = time.perf_counter()
-    checkpoint = early_choice(argv)  # says which model it will be before PyTorch is imported, which takes seconds
     args, options = parse(argv)
+    checkpoint = cli.choose_model(args)  # says which model it will be before PyTorch is imported, which takes seconds
 
     from gpt2.devices import choose_device
     from gpt2.training.distributed import is_main, process_group
@@ -48,8 +41,10 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     import torch
 
     import peft
+    from common.experiment import Experiment, describe_run, say_what_to_expect
+    from common.prepare import load_data, make_batches, run_settings
+    from common.runs import new_folder
     from common.sizes import check_size
-    from data import load_dataset
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.classifier import add_classification_head
     from gpt2.devices import describe, fit_threads
@@ -57,19 +52,10 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     from gpt2.training.batching import check_vocabulary
     from gpt2.training.distributed import agree, is_main, main_first
     from gpt2.training.frozen_features import choose_batching
-    from gpt2.training.runs import locked, open_run, versions
+    from gpt2.training.runs import locked, open_run
 
     with main_first():
-        dataset = load_dataset(
-            args.data,
-            args.protocol,
-            args.seed if args.split_seed is None else args.split_seed,
-            args.assets,
-            text_column=args.text_column,
-            label_column=args.label_column,
-            published_seed=123 if args.split_seed is None else args.split_seed,
-        )
-        model = load_gpt2(checkpoint.source, args.assets)
+        dataset, model = load_data(args), load_gpt2(checkpoint.source, args.assets)
     check_vocabulary(model.config.vocab_size, get_tokenizer())
     check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
@@ -78,34 +64,9 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
     peft.apply(model, args.method, **options)
     recipe = make_recipe(args, model.config.n_embd)
-    batches, max_length, cut = make_batches(dataset, args, model)
-    config = {
-        "method": args.method,
-        "options": model.peft.options,
-        "model": checkpoint.source,
-        "model_asked_for": args.model,
-        "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,
-        "text_column": args.text_column,
-        "label_column": args.label_column,
-        "protocol": dataset.protocol,
-        "split_seed": args.split_seed,
-        "recipe": args.recipe,
-        "batch_size": args.batch_size,
-        **{key: value for key, value in dataclasses.asdict(recipe).items() if key not in ("seed", "epochs")},
-        "seed": args.seed,
-        "epochs": recipe.epochs,
-        "classes": list(dataset.classes),
-        "positive": dataset.positive,
-        "device": str(device),
-        "total_parameters": total,
-        "data_sha256": dataset.sha256(),
-        "base_sha256": model.peft.base_fingerprints["float32"],
-        "versions": versions(),
-        "max_length": max_length,
-        "pad_to": batches["train"].pad_to,
-    }
-
-    from common.experiment import Experiment, describe_run, say_what_to_expect
+    batches, max_length, cut = make_batches(dataset, model, args.batch_size, published=args.recipe != "default")
+    config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
+    config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
 
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
@@ -120,36 +81,15 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
 
 
-def early_choice(argv: list[str]):
-    """Find the model before the slow imports. Help and wrong usage are left to the real parser."""
-    if {"-h", "--help"} & set(argv):
-        parse(argv)
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.error = lambda message: parse(argv)
-    cli.add_model_arguments(early)
-    return cli.choose_model(early.parse_known_args(argv)[0])
-
-
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
-    """The settings of the run, and the options of its method. The methods' options come from peft/options.py."""
-    import peft.registry
+    """The settings of the run, and the options of its method."""
+    import peft
 
     names = "\n".join(f"  {name:<17}{method.summary}" for name, method in peft.METHODS.items())
     parser = cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
     parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
     cli.add_model_arguments(parser)
-    parser.add_argument(
-        "--data",
-        default="auto",
-        metavar="NAME|FILE",
-        help="auto (the SMS Spam Collection if available, else practice), sms, practice (2,000 bundled messages), "
-        "or your own table, .csv or .tsv (default: %(default)s)",
-    )
-    parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
-    parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
-    parser.add_argument(
-        "--protocol", default="published", choices=("published", "strict"), help="split of the SMS data"
-    )
+    cli.add_data_arguments(parser, protocol="published")
     parser.add_argument(
         "--recipe",
         default="default",
@@ -186,68 +126,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         help="room for the frozen-feature cache: what frozen lower blocks give, kept from epoch to epoch (default: "
         "%(default)s)",
     )
-    parser.add_argument("--modules-to-save", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
-
-    group = parser.add_argument_group("options of the methods")
-    options_of_all = peft.registry.options_of_all()
-    for option, (kind, help_text) in options_of_all.items():
-        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "metavar": kind.__name__}
-        flag = f"--{option.replace('_', '-')}"
-        group.add_argument(flag, dest=f"option_{option}", help=help_text.replace("%", "%%"), default=None, **how)
-
+    add_method_options(parser)
     args = parser.parse_args(argv)
-    if args.method not in peft.METHODS:
-        parser.error(f"unknown method {args.method!r}; choose one of {', '.join(peft.METHODS)}")
-    given = {option: vars(args)[f"option_{option}"] for option in options_of_all}
-    options = dict(RECIPE_OPTIONS.get((args.recipe, args.method), {}))
-    options |= {option: value for option, value in given.items() if value is not None}
-    for option in options:
-        if option not in peft.METHODS[args.method].options:
-            takes = ", ".join(f"--{name.replace('_', '-')}" for name in peft.METHODS[args.method].options)
-            parser.error(f"--{option.replace('_', '-')} is no option of {args.method} (it takes {takes or 'none'})")
-    if args.modules_to_save:
-        options["modules_to_save"] = args.modules_to_save
-    return args, options
-
-
-def make_recipe(args: argparse.Namespace, width: int):
-    """The training recipe: ours, with a learning rate that suits method and width, or a published one; then what the
-    command line says otherwise."""
-    import peft
-    from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
-
-    published = {"book": BOOK, "source-notes": SOURCE_NOTES}
-    recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
-    epochs = args.epochs or RECIPE_EPOCHS.get((args.recipe, args.method))
-    overrides = {"epochs": epochs, "lr": args.lr, "weight_decay": args.weight_decay, "pooling": args.pooling}
-    overrides = {key: value for key, value in overrides.items() if value is not None}
-    return dataclasses.replace(recipe, seed=args.seed, **overrides)
-
-
-def make_batches(dataset, args: argparse.Namespace, model) -> tuple[dict, int, int]:
-    """Batches of the three parts, the longest message allowed, and how many messages were cut to it."""
-    from gpt2.tokenizer import get_tokenizer
-    from gpt2.training.batching import MessageBatches, encode
-
-    published = args.recipe != "default"
-    room = model.config.n_positions - model.virtual_positions()
-    tokenizer, pad_to, cut, batches = get_tokenizer(), None, 0, {}
-    for name in ("train", "validation", "test"):
-        part = getattr(dataset, name)
-        tokens, truncated = encode(part.text.tolist(), tokenizer, room)
-        if published and name == "train":  # everything is padded, or cut, to the longest training message
-            pad_to = room = max(map(len, tokens))
-        cut += truncated
-        drop_last = published and name == "train"
-        batches[name] = MessageBatches(tokens, part.label.tolist(), args.batch_size, pad_to, drop_last)
-    return batches, room, cut
-
-
-def new_folder(method: str) -> Path:
-    """runs/2026-01-31-143005-lora, with a number behind it if that is taken."""
-    name = f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{method}"
-    candidates = (Path("runs") / f"{name}{suffix}" for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
-    return next(folder for folder in candidates if not folder.exists())
+    return args, method_options(parser, args, RECIPE_OPTIONS.get((args.recipe, args.method), {}))
 
 
 if __name__ == "__main__":

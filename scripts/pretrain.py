@@ -17,7 +17,6 @@ reads it), config.json, metrics.json, history.csv, curves.png and samples.txt.
 import argparse
 import contextlib
 import dataclasses
-import datetime
 from pathlib import Path
 
 from common import cli
@@ -104,6 +103,9 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
     """The run, in one process of possibly several; only the main one prints and writes. ``stack`` keeps its lock."""
     import torch
 
+    from common.pretraining_run import PretrainingRun
+    from common.pretraining_setup import find_texts, make_model, make_recipe
+    from common.runs import new_folder
     from data.corpus import CACHE, load_corpus
     from gpt2.checkpoints.fingerprints import fingerprint
     from gpt2.tokenizer import get_tokenizer
@@ -123,15 +125,13 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
     config = {"texts": corpus.meta["sources"], "held_out": args.held_out, "start": args.start}
     config |= dataclasses.asdict(model.config) | dataclasses.asdict(recipe) | {"device": device.type}
     config |= {"base_sha256": fingerprint(model) if args.start else None, "versions": versions()}
-    folder = Path(args.out or agree(f"runs/{datetime.datetime.now():%Y-%m-%d-%H%M%S}-pretrain"))
+    folder = Path(args.out or agree(str(new_folder("pretrain"))))
     with main_first():
         if is_main():
             stack.enter_context(locked(folder))
         resuming = open_run(folder, config)
     if resuming:
         progress = load_state(folder / STATE_FILE, model, optimizer, PretrainingProgress)
-
-    from common.pretraining_run import PretrainingRun
 
     run = PretrainingRun(model, optimizer, recipe, corpus, folder, args.prompt) if is_main() else None
     if run:
@@ -140,70 +140,15 @@ def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -
             run.saved = progress.step
             print(f"Resuming after step {progress.step:,}.", flush=True)
     try:
-        final = pretrain(
-            model,
-            windows,
-            corpus.held_out,
-            corpus.bytes_per_token(),
-            recipe,
-            optimizer,
-            progress,
-            compiled=args.compile,
-            after_evaluation=run.after_evaluation if run else lambda progress: None,
-        )
+        text = windows, corpus.held_out, corpus.bytes_per_token()
+        after_evaluation = run.after_evaluation if run else lambda progress: None
+        final = pretrain(model, *text, recipe, optimizer, progress, args.compile, after_evaluation)
         if run:
             run.finish(progress, final)
     except BaseException as error:
         if run:
             run.stopped(error, progress)
         raise
-
-
-def make_recipe(args: argparse.Namespace, device):
-    """PretrainingRecipe's fields are named as the options are."""
-    import torch
-
-    from gpt2.training.pretraining import PretrainingRecipe
-
-    names = {field.name for field in dataclasses.fields(PretrainingRecipe)}
-    settings = {name: value for name, value in vars(args).items() if name in names}
-    if args.precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        settings["precision"] = "bfloat16" if able else "float32"
-    return PretrainingRecipe(**settings)
-
-
-def find_texts(args: argparse.Namespace) -> list[Path]:
-    from gpt2.checkpoints.hub import assets_folder
-    from gpt2.errors import InputError
-
-    if args.texts:
-        return [Path(text).expanduser() for text in args.texts]
-    assets = assets_folder(args.assets)
-    if assets is None or not (assets / "corpus").is_dir():
-        raise InputError("no text to train on; name files or folders with --texts")
-    return [assets / "corpus"]
-
-
-def make_model(args: argparse.Namespace):
-    """The weights of --from, or a random model of the shape asked for."""
-    from gpt2 import GPT2
-    from gpt2.checkpoints.weights import load_gpt2
-    from gpt2.config import SIZES
-    from gpt2.errors import InputError
-
-    shape = {"n_layer": args.layers, "n_embd": args.width, "n_head": args.heads, "n_positions": args.context}
-    shape = {name: value for name, value in shape.items() if value is not None}
-    if args.start:
-        if shape:
-            raise InputError("--from brings its own shape; leave out --layers, --width, --heads and --context")
-        model = load_gpt2(args.start, args.assets)
-        if model.config.vocab_size != SIZES["gpt2"].vocab_size:
-            raise InputError(f"--from {args.start}: its vocabulary has {model.config.vocab_size:,} tokens, not GPT-2's")
-        return model
-    if args.model not in SIZES:
-        raise InputError(f"unknown size {args.model!r}; choose one of {', '.join(SIZES)}, or see --from")
-    return GPT2(dataclasses.replace(SIZES[args.model], **shape))
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
 
     import torch
-    from classify import read_run
 
     import peft
+    from common.runs import read_run
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.classifier import classify
     from gpt2.errors import InputError

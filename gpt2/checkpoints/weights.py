@@ -21,7 +21,7 @@ from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.classifier import has_classification_head
 from gpt2.config import HEAD_DIM, SIZES, GPT2Config
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -264,6 +264,6 @@ def save_gpt2(model: GPT2, folder: str | Path, dtype: torch.dtype = torch.float3
     """
     model = uncompiled(model)
     tensors = hugging_face_tensors(model, dtype)
-    with whole_file(Path(folder) / "model.safetensors") as temporary:
+    with atomic_write(Path(folder) / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(Path(folder) / "config.json", hugging_face_config(model))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from gpt2 import __version__
 from gpt2.checkpoints.weights import open_safetensors
 from gpt2.errors import InputError
-from gpt2.files import remove_unfinished, whole_file, write_json
+from gpt2.files import atomic_write, remove_unfinished, write_json
 from gpt2.training.finetune import Progress
 
 STATE_FILE = "state.safetensors"
@@ -115,7 +115,7 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
                 tensors[f"optimizer/{name}/{key}"] = value
     notes = {key: value for key, value in vars(progress).items() if key != "best"}
     tensors |= {f"best/{name}": value for name, value in getattr(progress, "best", {}).items()}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
             temporary,
@@ -155,9 +155,9 @@ def write_history(folder: Path, progress: Progress) -> None:
     from gpt2.training.plots import plot_curves
 
     history = pd.DataFrame(progress.history)
-    with whole_file(folder / "history.csv") as temporary:
+    with atomic_write(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
-    with whole_file(folder / "curves.png") as temporary:
+    with atomic_write(folder / "curves.png") as temporary:
         plot_curves(history, temporary)
 
 
@@ -170,7 +170,7 @@ def write_confusion(
     from gpt2.training.plots import plot_confusion
 
     table = confusion(labels, probabilities.argmax(axis=1), len(classes))
-    with whole_file(folder / "confusion.png") as temporary:
+    with atomic_write(folder / "confusion.png") as temporary:
         return plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
 
 

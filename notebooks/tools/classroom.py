@@ -70,7 +70,7 @@ def run_grade(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from gpt2.errors import InputError
-    from gpt2.files import whole_file
+    from gpt2.files import atomic_write
     from tools.files import choose
     from tools.grading import COLUMNS, Limits, find, grade_all, summary
 
@@ -85,7 +85,7 @@ def run_grade(args: argparse.Namespace) -> None:
         raise InputError(f"{folder} holds no submissions; expected {folder / 'STUDENT' / 'NN_….ipynb'}")
     limits = Limits(args.cell_seconds, args.seconds, args.memory_mb)
     rows = []
-    with whole_file(args.out) as temporary:  # before the work: a folder that cannot be written is known at once
+    with atomic_write(args.out) as temporary:  # before the work: a folder that cannot be written is known at once
         bar = tqdm(total=len(tasks), desc="grading", unit="submission", disable=None)
         with bar:
             for graded in grade_all(tasks, limits, args.jobs, args.quick):

@@ -22,7 +22,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def hand_out(out: Path, originals: dict[str, Path]) -> None:
-    """Copy the course with these chapters into the new folder ``out``, whole or not at all.
+    """Copy the course with these chapters into the new folder ``out``; when something fails, nothing is left there.
 
     Raises InputError when there is something of that name already, or no room to write.
     """

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     from tqdm import tqdm
 
     from gpt2.errors import InputError
-    from gpt2.files import whole_file
+    from gpt2.files import atomic_write
     from tools.files import NOTEBOOKS, SOLUTIONS, chapters, choose
 
     if not (args.map or args.setup or sms_data()):
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
         old = readme.read_text(encoding="utf-8")
         new = fill_map(old, chapters())
         if new != old:
-            with whole_file(readme) as temporary:
+            with atomic_write(readme) as temporary:
                 temporary.write_text(new, encoding="utf-8")
             print("notebooks/README.md: new times in the map")
     return 1 if failed else 0
@@ -73,7 +73,7 @@ def refresh(path: Path) -> str | None:
     """Run one notebook and store it. Returns what kept it from being stored, or None."""
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    from gpt2.files import whole_file
+    from gpt2.files import atomic_write
     from tools.files import NOTEBOOKS, code_cells, execute, write
 
     try:
@@ -85,14 +85,14 @@ def refresh(path: Path) -> str | None:
     noisy = [cell.id for cell in code_cells(notebook) for out in cell.outputs if out.get("name") == "stderr"]
     if noisy:
         return f"cell {noisy[0]} writes to standard error"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         write(notebook, temporary)
     return None
 
 
 def copy_setup(paths: list[Path]) -> None:
     """Give all notebooks the setup cell of the first."""
-    from gpt2.files import whole_file
+    from gpt2.files import atomic_write
     from tools.files import code_cells, read, write
 
     wanted = code_cells(read(paths[0]))[0].source
@@ -101,7 +101,7 @@ def copy_setup(paths: list[Path]) -> None:
         cell = code_cells(notebook)[0]
         if cell.id == "setup" and cell.source != wanted:
             cell.source = wanted
-            with whole_file(path) as temporary:
+            with atomic_write(path) as temporary:
                 write(notebook, temporary)
             print(f"{path.name}: new setup cell")
 

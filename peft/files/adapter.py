@@ -32,7 +32,7 @@ from torch import nn
 from gpt2.checkpoints.fingerprints import fingerprints, plain_name, same_base, uncompiled
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
 from peft.applying import put_in, without_numpy
 from peft.dylora import DyLoRALayer
@@ -84,7 +84,7 @@ def save(model: nn.Module, folder: str | Path) -> None:
         "base_fingerprint": state.base_fingerprints[precise],
         "base_fingerprints_rounded": {name: state.base_fingerprints[name] for name in rounded},
     }
-    with whole_file(Path(folder) / TENSOR_FILE) as temporary:
+    with atomic_write(Path(folder) / TENSOR_FILE) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(Path(folder) / CONFIG_FILE, config)
 

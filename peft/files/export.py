@@ -20,7 +20,7 @@ from gpt2.checkpoints.fingerprints import plain_name, uncompiled
 from gpt2.checkpoints.weights import hugging_face_config, hugging_face_tensors, layout
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
 from gpt2.tokenizer import SHA256, vocabulary_file
 from peft.files.hugging_face import hugging_face_head
@@ -68,7 +68,7 @@ def export(
             "pad_token_id": config["eos_token_id"],  # which token is the last one? The last that is not this
         }
     folder = Path(folder)
-    with whole_file(folder / "model.safetensors") as temporary:
+    with atomic_write(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / "config.json", config)
     write_tokenizer(folder, min(max_length or model.config.n_positions, model.config.n_positions))
@@ -102,7 +102,7 @@ def write_tokenizer(folder: Path, max_length: int) -> None:
         content = vocabulary_file(name).read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             raise InputError(f"GPT-2's vocabulary file {name} is damaged; restore it: git checkout -- gpt2/vocabulary")
-        with whole_file(folder / theirs) as temporary:
+        with atomic_write(folder / theirs) as temporary:
             temporary.write_bytes(content)
     end = "<|endoftext|>"
     settings = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": max_length, "padding_side": "right"}

@@ -1,6 +1,6 @@
 """The benchmark's own arms: the published recipe as one would first write it, ours, and ours with one idea left out.
 
-Run as a program, it is a worker (see worker.py):  python arms.py job.json
+Run as a program, it is a worker (see worker.py):  python -m benchmarking.arms job.json
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,6 @@ from torch import Tensor
 
 import peft
 from benchmarking.worker import Arm, Batch, read_batches, serve_arm
-from common import cli  # noqa: F401 - puts our packages on the path
 from gpt2 import GPT2, load_gpt2
 from gpt2.classifier import add_classification_head, classify
 from gpt2.training.batching import MessageBatches, make_batch
@@ -38,7 +37,7 @@ class Published(Arm):
         logits = self.model(tokens)[:, -1, :]  # (B, T, classes) -> (B, classes)
         return F.cross_entropy(logits, labels)
 
-    def rows(self, batch: Batch) -> int:
+    def positions(self, batch: Batch) -> int:
         return len(batch[0]) * self.longest
 
 
@@ -79,8 +78,8 @@ class Ours(Arm):
         h = self.model.hidden_states(tokens, lengths)[torch.arange(len(tokens)), lengths - 1]  # (B, C)
         return F.cross_entropy(self.model.lm_head(h), labels)
 
-    def rows(self, batch: Batch) -> int:
-        return sum(map(len, batch[0])) if self.packed else super().rows(batch)
+    def positions(self, batch: Batch) -> int:
+        return sum(map(len, batch[0])) if self.packed else super().positions(batch)
 
     def about(self) -> dict:
         return {"frozen_blocks": frozen_blocks(self.model) if self.keep else 0}

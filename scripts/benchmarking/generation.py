@@ -20,20 +20,20 @@ REPETITIONS = 3
 
 
 def measure_generation(checkpoint: Path) -> dict:
-    """{"cases": [rows, cache, and tokens a second of prefill and decode]}, the best of the repetitions."""
+    """{"cases": [prompts, cache, and tokens a second of prefill and decode]}, the best of the repetitions."""
     model = load_gpt2(checkpoint)
     cases = []
-    for rows, cache, new in tqdm(CASES, desc="generation", unit="case", disable=None):
-        times = [generation_seconds(model, rows, cache, new) for _ in range(REPETITIONS)]
+    for prompts, cache, new in tqdm(CASES, desc="generation", unit="case", disable=None):
+        times = [generation_seconds(model, prompts, cache, new) for _ in range(REPETITIONS)]
         prefill, decode = min(t[0] for t in times), min(t[1] for t in times)
-        speeds = {"prefill_tokens_s": rows * PROMPT / prefill, "decode_tokens_s": rows * (new - 1) / decode}
-        cases.append({"rows": rows, "cache": cache, "prompt": PROMPT, "new": new} | speeds)
+        speeds = {"prefill_tokens_s": prompts * PROMPT / prefill, "decode_tokens_s": prompts * (new - 1) / decode}
+        cases.append({"prompts": prompts, "cache": cache, "prompt": PROMPT, "new": new} | speeds)
     return {"cases": cases}
 
 
-def generation_seconds(model: GPT2, rows: int, cache: bool, new: int) -> tuple[float, float]:
+def generation_seconds(model: GPT2, prompts: int, cache: bool, new: int) -> tuple[float, float]:
     """Seconds until the first new token, and from it to the last."""
-    prompt = torch.randint(model.config.vocab_size, (rows, PROMPT), generator=torch.Generator().manual_seed(0))
+    prompt = torch.randint(model.config.vocab_size, (prompts, PROMPT), generator=torch.Generator().manual_seed(0))
     start = time.perf_counter()
     tokens = stream(model, prompt, new, use_cache=cache)
     next(tokens)
@@ -49,6 +49,6 @@ def report(cases: list[dict]) -> str:
     rows = []
     for case in cases:
         speeds = f"{case['prefill_tokens_s']:,.0f}", f"{case['decode_tokens_s']:,.1f}"
-        rows.append([f"{case['rows']}", "on" if case["cache"] else "off", *speeds])
+        rows.append([f"{case['prompts']}", "on" if case["cache"] else "off", *speeds])
     text = f"Prompts of {cases[0]['prompt']} tokens, greedy. Prefill is reading them, decode is writing on."
     return f"## Generation\n\n{text}\n\n{table(columns, rows)}"

@@ -1,5 +1,5 @@
 """The benchmark's arm of transformers and Hugging Face's peft, at their best common settings; a worker, see
-worker.py:  python hugging_face.py job.json
+worker.py:  python -m benchmarking.hugging_face job.json
 
 Length-grouped batches padded to their longest message, attention by PyTorch's fused kernel (SDPA), fused AdamW, no
 key/value cache, no dropout (ours has none), gradients clipped as the library's Trainer does.

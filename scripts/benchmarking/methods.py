@@ -11,7 +11,7 @@ import torch
 import peft
 from benchmarking.arms import LORA, SWITCHES, with_method
 from benchmarking.flops import machine_peak, needed
-from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, measure
+from benchmarking.rounds import LIBRARY, LIBRARY_MODULE, OUR_MODULE, OURS, PUBLISHED, measure
 from data import load_dataset
 from gpt2 import GPT2, GPT2Config
 from gpt2.tokenizer import get_tokenizer
@@ -19,7 +19,6 @@ from gpt2.training.batching import MessageBatches, check_vocabulary, encode
 
 BATCH = 8  # messages a step
 SEED = 123
-OUR_SCRIPT, LIBRARY_SCRIPT = "arms", "hugging_face"
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ def serve(source: str, assets: str | None, config: GPT2Config, folder: Path) -> 
 
     def batches(pad_to: int | None) -> list[dict]:
         order = MessageBatches(messages, labels, BATCH, pad_to).order(SEED, epoch=0)
-        pieces = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-        return [{"tokens": [messages[i] for i in piece], "labels": [labels[i] for i in piece]} for piece in pieces]
+        chunks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        return [{"tokens": [messages[i] for i in chunk], "labels": [labels[i] for i in chunk]} for chunk in chunks]
 
     file = folder / "batches.json"
     content = {"grouped": batches(None), "random": batches(longest)}
@@ -76,8 +75,8 @@ def measure_method(
     switches = dict.fromkeys([OURS, *chosen], math.ceil(epoch / 3))
 
     def jobs(names: dict[str, int]) -> dict[str, tuple[str, dict]]:
-        scripts = {name: LIBRARY_SCRIPT if name == LIBRARY else OUR_SCRIPT for name in names}
-        return {name: (script, job | {"arm": name}) for name, script in scripts.items()}
+        modules = {name: LIBRARY_MODULE if name == LIBRARY else OUR_MODULE for name in names}
+        return {name: (module, job | {"arm": name}) for name, module in modules.items()}
 
     with torch.device("meta"):  # shapes are enough to count operations with
         model = with_method(GPT2(config), job)

@@ -8,16 +8,16 @@ from benchmarking import generation, profile, scaling
 from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
 from common.markdown import code_block, counted, plain, plus_minus, table
 from gpt2.errors import InputError
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 
 BEGIN, END = "<!-- scripts/benchmark.py writes from here -->", "<!-- to here -->"
 HOW_TO_READ = """\
 Every arm is a process of its own. *Seconds a step*: mean ± standard deviation over the rounds. *Five epochs*: the
-first, and four like the second where frozen blocks make a second pass cheaper, else five like the first. *Rows a
-token*: positions that go through the blocks for each real token; 1 is no padding. *Peak*: the most memory resident
-since the process began. *Of the arithmetic limit*: the time that the operations which the method needs would take at
-the machine's peak, as a share of the time taken (counted in scripts/benchmarking/flops.py). The peak, measured by
-float32 products of 2048 x 2048 matrices: {peak} GFLOP/s."""
+first, and four like the second where frozen blocks make a second pass cheaper, else five like the first. *Positions a
+token*: how many positions go through the blocks for each real token; 1 is no padding. *Peak*: the most memory
+resident since the process began. *Of the arithmetic limit*: the time that the operations which the method needs would
+take at the machine's peak, as a share of the time taken (counted in scripts/benchmarking/flops.py). The peak,
+measured by float32 products of 2048 x 2048 matrices: {peak} GFLOP/s."""
 TARGETS = (  # method, what, compared with, the figure to reach
     ("lora", "times faster than", PUBLISHED, 4.0),
     ("lora", "times faster than", LIBRARY, 1.6),
@@ -100,7 +100,7 @@ def ratio(arms: dict, other: str, figure: str) -> float:
 
 def arms(method: str, summarised: dict, measured: dict) -> str:
     columns = [
-        "arm", "seconds a step", "an epoch, s", "later epochs, s", "five epochs, s", "tokens/s", "rows a token",
+        "arm", "seconds a step", "an epoch, s", "later epochs, s", "five epochs, s", "tokens/s", "positions a token",
         "after loading, MB", "peak, MB", "time / ours", "memory / ours", "of the arithmetic limit",
     ]  # fmt: skip
     rows = []
@@ -114,7 +114,7 @@ def arms(method: str, summarised: dict, measured: dict) -> str:
                 f"{s['later_epoch']:,.1f}",
                 f"{s['five_epochs']:,.1f}",
                 f"{s['tokens_per_second']:,.0f}",
-                f"{s['rows_per_token']:.2f}",
+                f"{s['positions_per_token']:.2f}",
                 f"{s['loaded_mb']:,.0f}",
                 f"{s['peak_mb']:,.0f}",
                 f"{ratio(summarised, name, 'five_epochs'):.2f}",
@@ -192,10 +192,10 @@ def write(path: Path, results: dict) -> None:
     """The report between its marks, leaving what is around them; the raw numbers to results/<name>.json beside it."""
     before, after = read_frame(path) if path.exists() else ("# Performance\n\n", "\n")
     raw = path.parent / "results" / f"{path.stem}.json"
-    with whole_file(raw) as temporary:
+    with atomic_write(raw) as temporary:
         text = json.dumps(results, indent=1, ensure_ascii=False)
         short = re.sub(r"\[[^\[\]{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)  # a list in one line
         temporary.write_text(short + "\n", encoding="utf-8")
     raw_link = f"Raw numbers: [results/{raw.name}](results/{raw.name})."
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n\n{render(results)}\n\n{raw_link}\n\n{END}{after}", encoding="utf-8")

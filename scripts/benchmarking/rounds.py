@@ -22,23 +22,24 @@ from tqdm import tqdm
 from gpt2.errors import RunError
 
 PUBLISHED, LIBRARY, OURS = "published", "transformers + peft", "ours"  # the arms
+OUR_MODULE, LIBRARY_MODULE = "benchmarking.arms", "benchmarking.hugging_face"  # what workers run
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 class Worker:
     """The parent's end of a worker (see worker.py). ``job`` is what the worker reads on starting."""
 
-    def __init__(self, name: str, script: str, job: dict, folder: Path):
+    def __init__(self, name: str, module: str, job: dict, folder: Path):
         self.name = name
         job_file = folder / f"{name}.json"
         job_file.write_text(json.dumps(job), encoding="utf-8")
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarking.{script}", str(job_file)],
+            [sys.executable, "-P", "-m", module, str(job_file)],  # -P: not the working folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=environment(),
+            env=environment(module),
             text=True,
             encoding="utf-8",
         )
@@ -92,12 +93,13 @@ class Worker:
         self.errors.close()
 
 
-def environment() -> dict:
-    """This process's, offline, with scripts/ on PYTHONPATH and without our packages, where ``peft`` would hide the
-    library's."""
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    elsewhere = [path for path in paths if path and Path(path).resolve() != SCRIPTS.parent]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(SCRIPTS), *elsewhere]), "HF_HUB_OFFLINE": "1"}
+def environment(module: str) -> dict:
+    """This process's, offline, with scripts/ on PYTHONPATH. Our packages are on it for our modules only: for the
+    library's they would hide its ``peft``."""
+    paths = [Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    ours = [SCRIPTS] if module == LIBRARY_MODULE else [SCRIPTS, SCRIPTS.parent]
+    elsewhere = [path for path in paths if path not in (SCRIPTS, SCRIPTS.parent)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*ours, *elsewhere])), "HF_HUB_OFFLINE": "1"}
 
 
 @contextlib.contextmanager
@@ -105,9 +107,9 @@ def started(jobs: dict[str, tuple[str, dict]], folder: Path, bar: tqdm) -> Itera
     """Workers by name, started one after the other; all are ended, whatever happens."""
     workers: dict[str, Worker] = {}
     try:
-        for name, (script, job) in jobs.items():
+        for name, (module, job) in jobs.items():
             bar.set_postfix_str(f"starting {name}")
-            workers[name] = Worker(name, script, job, folder)
+            workers[name] = Worker(name, module, job, folder)
         yield workers
     finally:
         for worker in workers.values():
@@ -119,7 +121,7 @@ def started(jobs: dict[str, tuple[str, dict]], folder: Path, bar: tqdm) -> Itera
 def measure(
     title: str, jobs: dict[str, tuple[str, dict]], steps: dict[str, int], rounds: int, folder: Path
 ) -> dict[str, dict]:
-    """Run each arm's ``steps`` in ``rounds`` pieces, turn by turn; returns what each arm is, and its records.
+    """Run each arm's ``steps`` in ``rounds`` chunks, turn by turn; returns what each arm is, and its records.
 
     Where an arm keeps what frozen blocks give, its second pass over the same batches costs less than the first: then
     every arm makes two passes, so that "first epoch" and "later epoch" are known of each.
@@ -130,13 +132,13 @@ def measure(
             bar.total *= passes
             records = {name: [] for name in workers}
             for turn in range(passes * rounds):
-                number, piece = divmod(turn, rounds)
+                number, chunk = divmod(turn, rounds)
                 for name in turned(list(workers), turn):
-                    start, stop = bounds(steps[name], rounds)[piece : piece + 2]
+                    start, stop = bounds(steps[name], rounds)[chunk : chunk + 2]
                     if start < stop:
                         bar.set_postfix_str(name)
                         record = workers[name].ask(start=start, stop=stop)
-                        records[name].append({"pass": number, "round": piece, "start": start, "stop": stop} | record)
+                        records[name].append({"pass": number, "round": chunk, "start": start, "stop": stop} | record)
                         bar.update(stop - start)
             return {name: {"about": workers[name].about, "records": records[name]} for name in workers}
 
@@ -152,14 +154,14 @@ def turned(names: list[str], turn: int) -> list[str]:
 
 
 def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: float) -> dict:
-    """Seconds and memory of an arm. What was not run is scaled by the rows that go through its blocks.
+    """Seconds and memory of an arm. What was not run is scaled by the positions that go through its blocks.
 
     steps, tokens   in an epoch
     flops   needed for the first epoch and for each later one; ``peak``: the machine's, a second
     """
     passes = [[record for record in arm["records"] if record["pass"] == number] for number in (0, 1)]
-    first = epoch_seconds(passes[0], arm["about"]["epoch_rows"])
-    later = epoch_seconds(passes[1], arm["about"]["epoch_rows"]) if passes[1] else first
+    first = epoch_seconds(passes[0], arm["about"]["epoch_positions"])
+    later = epoch_seconds(passes[1], arm["about"]["epoch_positions"]) if passes[1] else first
     in_rounds = [np.mean(record["seconds"]) for record in passes[0]]
     five = first + 4 * later
     return {
@@ -170,16 +172,16 @@ def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: 
         "later_epoch": later,
         "five_epochs": five,
         "tokens_per_second": 5 * tokens / five,
-        "rows_per_token": arm["about"]["epoch_rows"] / tokens,
+        "positions_per_token": arm["about"]["epoch_positions"] / tokens,
         "loaded_mb": arm["about"]["loaded_mb"],
         "peak_mb": max(record["peak_mb"] for record in arm["records"]),
         "share_of_limit": (flops[0] + 4 * flops[1]) / peak / five,
     }
 
 
-def epoch_seconds(records: list[dict], epoch_rows: int) -> float:
+def epoch_seconds(records: list[dict], epoch_positions: int) -> float:
     seconds = sum(sum(record["seconds"]) for record in records)
-    return seconds * epoch_rows / sum(record["rows"] for record in records)
+    return seconds * epoch_positions / sum(record["positions"] for record in records)
 
 
 def losses(arm: dict) -> list[float]:

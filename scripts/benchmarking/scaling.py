@@ -1,7 +1,7 @@
 """Time and memory against the number of messages: one epoch of ``head`` on tables of rising size, practice model.
 
 Each table is a process of its own: as a program, this file is a worker (see worker.py) whose only answer is
-what the table cost:  python scaling.py job.json
+what the table cost:  python -m benchmarking.scaling job.json
 """
 
 import math
@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from benchmarking.rounds import Worker
 from benchmarking.worker import as_worker, peak_mb, resident_mb
-from common import cli  # noqa: F401 - puts our packages on the path
 from common.markdown import table
 
 SEED = 123
@@ -28,7 +27,7 @@ def measure_scaling(sizes: list[int], folder: Path) -> dict:
     for size in tqdm(sizes, desc="scaling", unit="table", disable=None):
         file = folder / f"messages-{size}.csv"
         synthetic_table(size).to_csv(file, index=False)
-        worker = Worker(f"{size} messages", "scaling", {"table": str(file), "model": "practice"}, folder)
+        worker = Worker(f"{size} messages", "benchmarking.scaling", {"table": str(file), "model": "practice"}, folder)
         worker.close()
         tables.append({"messages": size} | worker.about)
     return {"tables": tables}

@@ -5,7 +5,7 @@
 
 Its first line says that it is ready, and what it is; {"error": "…"} says in one sentence why it ends.
 
-This file knows nothing of our packages: Hugging Face's arm must not have our ``peft`` on its path.
+The repository's root comes last on this process's path: where Hugging Face's ``peft`` is wanted, it is found first.
 """
 
 import json
@@ -16,8 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from gpt2.devices import peak_resident_bytes  # noqa: E402
 
 Batch = tuple[list[np.ndarray], list[int]]  # the tokens of each message, unpadded, and their labels
 
@@ -39,7 +43,7 @@ class Arm:
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
 
-    def rows(self, batch: Batch) -> int:
+    def positions(self, batch: Batch) -> int:
         """Positions that go through a block: those of the padded batch, unless the arm does better."""
         return len(batch[0]) * max(map(len, batch[0]))
 
@@ -68,13 +72,13 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
         batches = read_batches(job, arm.order)
         loaded = resident_mb()
         arm.start()
-        arm.step(max(batches, key=arm.rows), update=False)  # starts threads and takes memory for the largest batch
+        arm.step(max(batches, key=arm.positions), update=False)  # starts threads and takes memory for the largest batch
         arm.start()
         say(
             {
                 "loaded_mb": loaded,
                 "trained": sum(p.numel() for p in arm.model.parameters() if p.requires_grad),
-                "epoch_rows": sum(map(arm.rows, batches)),
+                "epoch_positions": sum(map(arm.positions, batches)),
                 "torch": torch.__version__,
                 **arm.about(),
             }
@@ -97,7 +101,7 @@ def run_steps(arm: Arm, batches: list[Batch]) -> dict:
     return {
         "seconds": seconds,
         "losses": losses,
-        "rows": sum(map(arm.rows, batches)),
+        "positions": sum(map(arm.positions, batches)),
         "peak_mb": peak_mb(),
     }
 
@@ -126,24 +130,10 @@ def read_batches(job: dict, order: str) -> list[Batch]:
 
 
 def resident_mb() -> float:
-    """Memory in use now, in MB (10⁶ bytes); where the system does not tell, the peak so far."""
-    return status_mb("VmRSS") or peak_mb()
+    """Memory in use now, in MB (10⁶ bytes)."""
+    return psutil.Process().memory_info().rss / 1e6
 
 
 def peak_mb() -> float:
-    """The most memory in use so far. Linux's getrusage also counts the parent from which a process was started; the
-    kernel's status file does not."""
-    if peak := status_mb("VmHWM"):
-        return peak
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def status_mb(name: str) -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name + ":")), None)
+    """The most memory in use so far."""
+    return peak_resident_bytes() / 1e6

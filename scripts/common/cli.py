@@ -41,9 +41,15 @@ SEED_LIMIT = 2**32
 class Parser(argparse.ArgumentParser):
     """argparse, with wrong usage reported in one line and the description kept as it is laid out."""
 
+    options: set[str] = set()  # of this process's command, such as --batch-size
+
     def __init__(self, **options):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
         self.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+    def parse_known_args(self, *arguments, **keywords):
+        Parser.options = set(self._option_string_actions)
+        return super().parse_known_args(*arguments, **keywords)
 
     def error(self, message: str):
         takes_texts = any(action.nargs == "*" for action in self._get_positional_actions())
@@ -82,6 +88,26 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") 
         "FOLDER/sms-spam/SMSSpamCollection (default: the environment variable GPT2_PEFT_ASSETS)",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
+    """``protocol``: the default."""
+    parser.add_argument(
+        "--data",
+        default="auto",
+        metavar="NAME|FILE",
+        help="auto (the SMS Spam Collection if available, else practice), sms, practice (2,000 bundled messages), "
+        "or your own table, .csv or .tsv (default: %(default)s)",
+    )
+    parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
+    parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
+    parser.add_argument(
+        "--protocol",
+        default=protocol,
+        choices=("published", "strict"),
+        help="split of the SMS data: that of Raschka's book, or duplicates removed and natural ratio (default: "
+        "%(default)s)",
+    )
 
 
 def choose_model(arguments: argparse.Namespace):
@@ -132,7 +158,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     except (InputError, RunError) as error:
         if "--debug" in arguments:
             raise
-        fail(with_flag(error), 2 if isinstance(error, InputError) else 1, everywhere=False)
+        fail(with_option(error), 2 if isinstance(error, InputError) else 1, everywhere=False)
     except KeyboardInterrupt:
         fail("interrupted", 130, everywhere=False, prefix="")
     except BrokenPipeError:  # the reader of our output, such as head, has had enough
@@ -144,14 +170,15 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         fail(f"{describe(error)} (--debug shows where)", 1)
 
 
-def with_flag(error: Exception) -> str:
-    """An error about an argument, such as ``batch_size``, in the words of the command line: ``--batch-size``."""
-    argument, message = getattr(error, "argument", None), str(error)
-    if argument is None:
+def with_option(error: InputError | RunError) -> str:
+    """The sentence of an error. An argument of ours that it blames, such as ``batch_size``, is shown as this command's
+    option, ``--batch-size``."""
+    argument, message = getattr(error, "argument", None) or "", str(error)
+    option = f"--{argument.replace('_', '-')}"
+    if option not in Parser.options:
         return message
-    flag = f"--{argument.replace('_', '-')}"
-    named, found = re.subn(rf"\b{argument}\b", flag, message, count=1)
-    return named if found else f"{flag}: {message}"
+    named, found = re.subn(rf"\b{argument}\b", option, message, count=1)
+    return named if found else f"{message} ({option})"
 
 
 def describe(error: Exception) -> str:

@@ -16,7 +16,7 @@ from common.text import one_line, sample
 from data import Dataset
 from gpt2.devices import peak_memory_mb
 from gpt2.errors import InputError, RunError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
 from gpt2.training.distributed import is_main
@@ -183,7 +183,7 @@ class Experiment:
                 "text": test.text,
             }
         )
-        with whole_file(self.folder / "predictions.csv") as temporary:  # quoted: a text may hold any line break
+        with atomic_write(self.folder / "predictions.csv") as temporary:  # quoted: a text may hold any line break
             table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 

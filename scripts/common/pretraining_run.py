@@ -15,7 +15,7 @@ from data.corpus import Corpus
 from gpt2.checkpoints.weights import save_gpt2
 from gpt2.devices import describe as describe_device
 from gpt2.errors import InputError, RunError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.generation import generate
 from gpt2.model import GPT2
 from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
@@ -85,12 +85,12 @@ class PretrainingRun:
     def write_history(self, progress: PretrainingProgress) -> None:
         """history.csv, samples.txt and curves.png."""
         history = pd.DataFrame(progress.history)
-        with whole_file(self.folder / "history.csv") as temporary:
+        with atomic_write(self.folder / "history.csv") as temporary:
             history.drop(columns="sample").to_csv(temporary, index=False)
-        with whole_file(self.folder / "samples.txt") as temporary:
+        with atomic_write(self.folder / "samples.txt") as temporary:
             lines = [f"== step {row['step']:,}\n{row['sample']}\n" for row in progress.history]
             temporary.write_text("\n".join(lines), encoding="utf-8")
-        with whole_file(self.folder / "curves.png") as temporary:
+        with atomic_write(self.folder / "curves.png") as temporary:
             plot_loss(history, self.recipe, self.corpus.bytes_per_token(), temporary)
 
     def record(self, status: str, progress: PretrainingProgress, **final: float) -> None:
@@ -103,7 +103,7 @@ class PretrainingRun:
 
     def stopped(self, error: BaseException, progress: PretrainingProgress) -> None:
         """Record that the run was interrupted or has failed, and say where the same command would resume. Raises
-        RunError, with that, in place of an error that is not ours, such as a full disk."""
+        RunError, with that, instead of an error that is not ours, such as a full disk."""
         interrupted = isinstance(error, KeyboardInterrupt)
         with contextlib.suppress(Exception):  # a full disk may not take this either, and the first error counts
             self.record("interrupted" if interrupted else "failed", progress)
@@ -135,10 +135,12 @@ def plot_loss(history: pd.DataFrame, recipe: PretrainingRecipe, bytes_per_token:
     axes.plot(read, history.train_loss, "--", color=ORANGE, label=f"training{kind}, mean since the point before")
     axes.plot(read, history.held_out_loss, "o-", markersize=3.5, color=BLUE, label="held out, full softmax")
     if 0 < recipe.sampled_steps < recipe.steps:
-        place = recipe.sampled_steps / recipe.steps
-        place *= recipe.steps * history.tokens.max() / max(history.step.max(), 1) / unit
-        if place <= read.max():
-            axes.axvline(place, color=GREY, linewidth=1, linestyle=":", label="from here trained with the full softmax")
+        switch = recipe.sampled_steps / recipe.steps
+        switch *= recipe.steps * history.tokens.max() / max(history.step.max(), 1) / unit
+        if switch <= read.max():
+            axes.axvline(
+                switch, color=GREY, linewidth=1, linestyle=":", label="from here trained with the full softmax"
+            )
     axes.set_xlabel(f"{name}tokens read")
     axes.set_title("Loss (nats per token)", loc="left")
     axes.spines["top"].set_visible(False)

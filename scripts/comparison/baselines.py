@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from data import Dataset, load_dataset
-from data.baselines import fit_tfidf
+from data.baselines import fit_majority, fit_tfidf
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.devices import choose_device
@@ -51,9 +51,8 @@ def answers(dataset: Dataset, settings: dict, seed: int, assets: str | None) -> 
     """What the three say to the test messages of one split."""
     test, index = dataset.test, dataset.classes.index(dataset.positive) if dataset.positive else None
     labels = test.label.to_numpy()
-    proportions = np.bincount(dataset.train.label, minlength=len(dataset.classes)) / len(dataset.train)
     probabilities = {
-        MAJORITY: np.tile(proportions, (len(test), 1)),
+        MAJORITY: fit_majority(dataset)(test.text),
         TFIDF: fit_tfidf(dataset)(test.text),
         UNTUNED: untuned(dataset, settings, seed, assets),
     }

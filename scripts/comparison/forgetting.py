@@ -38,15 +38,15 @@ def find_texts(file: str | None, assets: str | None) -> list[Path]:
 
 
 def windows(files: Sequence[Path]) -> Tensor:
-    """(WINDOWS, WIDTH) tokens, from evenly spaced places of each file: always the same."""
+    """(WINDOWS, WIDTH) tokens, from evenly spaced positions of each file: always the same."""
     tokenizer, rows = get_tokenizer(), []
     for file in files:
         text = read(file)
         share = WINDOWS // len(files)
         for i in range(share):
             start = text.find("\n", len(text) * i // share) + 1  # of a line; of the file where no line follows
-            piece = text[start : start + CHARACTERS_PER_TOKEN * WIDTH].replace(SEPARATOR, "").strip()
-            tokens = tokenizer.encode_ordinary(piece)[:WIDTH]
+            chunk = text[start : start + CHARACTERS_PER_TOKEN * WIDTH].replace(SEPARATOR, "").strip()
+            tokens = tokenizer.encode_ordinary(chunk)[:WIDTH]
             if len(tokens) == WIDTH:
                 rows.append(tokens)
     if not rows:

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from gpt2.files import whole_file
+from gpt2.files import atomic_write
 from gpt2.training.plot_text import drawable, plain_text
 
 GREY = "#6b6b6b"
@@ -73,10 +73,9 @@ def scatter(
     axes.margins(x=0.12)
     for name, value in shown.items():
         axes.axhline(value, color=GREY, linestyle=":", zorder=1)
-        place = (0.01, value)
         notes.append(
             axes.annotate(
-                name, place, xycoords=("axes fraction", "data"), ha="left", va="bottom", color=GREY, fontsize=9
+                name, (0.01, value), xycoords=("axes fraction", "data"), ha="left", va="bottom", color=GREY, fontsize=9
             )
         )
     axes.set_xlabel(label)
@@ -88,7 +87,7 @@ def scatter(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is settled; labels are placed in it, by pixels
     place_labels(figure, axes, table.index.tolist(), table.place.to_numpy(), table.accuracy.to_numpy(), notes)
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary)
     return left_out
 
@@ -119,8 +118,8 @@ def spread(values: pd.Series) -> pd.Series:
 def place_labels(
     figure: Figure, axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray, others: Sequence[Text]
 ) -> None:
-    """Write each name near its point, at the nearest of many places where it covers nothing; a thin line leads back
-    from a place farther off. ``others`` are texts to keep clear of."""
+    """Write each name near its point, at the nearest of many positions where it covers nothing; a thin line leads back
+    from a position farther off. ``others`` are texts to keep clear of."""
     points = axes.transData.transform(np.column_stack([x, y]))  # pixels
     renderer, frame = figure.canvas.get_renderer(), axes.get_window_extent()
     taken = [(px - 7, py - 7, px + 7, py + 7) for px, py in points]
@@ -165,9 +164,9 @@ def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
     axes = figure.subplots()
     for shift, ((method, name), (style, color)) in enumerate(zip(names.items(), LINES, strict=False)):
         part = table[table.method == method].sort_values("rank")
-        places = np.log2(part["rank"]) + 0.08 * shift - 0.04  # side by side, so that the bars can be told apart
+        x = np.log2(part["rank"]) + 0.08 * shift - 0.04  # side by side, so that the bars can be told apart
         axes.errorbar(
-            places, part.accuracy, yerr=part.accuracy_sd, fmt=style, color=color, capsize=3, markersize=6, label=name
+            x, part.accuracy, yerr=part.accuracy_sd, fmt=style, color=color, capsize=3, markersize=6, label=name
         )
     ranks = sorted(table["rank"].unique())
     axes.set_xticks(np.log2(ranks), [str(rank) for rank in ranks])
@@ -177,7 +176,7 @@ def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         figure.savefig(temporary, dpi=140)
 
 
@@ -190,7 +189,7 @@ def dots(table: pd.DataFrame, bases: list[str], file: Path) -> str | None:
     labels, note = drawable(bases)
     with plain_text(labels):
         figure = draw_dots(table, bases, labels)
-        with whole_file(file) as temporary:
+        with atomic_write(file) as temporary:
             figure.savefig(temporary)
     return note
 
@@ -199,7 +198,7 @@ def draw_dots(table: pd.DataFrame, bases: list[str], labels: list[str]) -> Figur
     """The figure; ``labels`` are what the legend calls the bases."""
     best = table[table.base == bases[-1]].set_index("method")["mean"]
     methods = sorted(table.method.unique(), key=lambda method: best.get(method, 0.0))
-    height = {method: place for place, method in enumerate(methods)}
+    height = {method: row for row, method in enumerate(methods)}
     styles = list(STYLES.values())
     figure = Figure(figsize=(8, 1.6 + 0.36 * len(methods)), dpi=140, layout="constrained")
     axes = figure.subplots()
@@ -207,10 +206,10 @@ def draw_dots(table: pd.DataFrame, bases: list[str], labels: list[str]) -> Figur
         part = table[table.base == base]
         shift = 0.15 * ((len(bases) - 1) / 2 - i)
         marker, color = styles[i % len(styles)]
-        places = [height[method] + shift for method in part.method]
+        heights = [height[method] + shift for method in part.method]
         axes.errorbar(
             part["mean"],
-            places,
+            heights,
             xerr=part["std"],
             fmt=marker,
             color=color,

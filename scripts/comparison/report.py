@@ -17,7 +17,7 @@ from comparison.significance import DRAWS, LEVEL
 from comparison.summary import Summary, forgetting, rank_reading, reading, summarise
 from comparison.taxonomy import MESSAGE_TOKENS, dissect
 from gpt2.config import SIZES
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.training.runs import read_json
 from peft.quantization import bits_per_weight
 
@@ -27,7 +27,7 @@ SCALINGS = {"lora": "lora, scaled by α/r", "rslora": "rslora, scaled by α/√r
 def write_report(out: Path, results: Results, check_memory: bool) -> Path:
     """Write report.md, pairs.csv and the pictures into ``out``; returns the report's path."""
     summary = summarise(results)
-    with whole_file(out / "pairs.csv") as temporary:
+    with atomic_write(out / "pairs.csv") as temporary:
         summary.pairs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     if check_memory:
         write_json(out / "memory.json", check())
@@ -42,7 +42,7 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
         *settings_section(results),
     ]
     file = out / "report.md"
-    with whole_file(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     return file
 

@@ -15,7 +15,7 @@ from comparison.runs import finished_runs
 from comparison.taxonomy import Anatomy, dissect
 from gpt2.config import GPT2Config
 from gpt2.errors import InputError
-from gpt2.files import whole_file, write_json
+from gpt2.files import atomic_write, write_json
 from gpt2.training.runs import read_json
 
 MEASURED = ("accuracy", "precision", "recall", "f1", "roc_auc")
@@ -50,14 +50,14 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     anatomies: dict[tuple, Anatomy] = {}
     rows = [row_of(folder, record, anatomies) for folder in finished]
     runs = pd.DataFrame(rows)
-    order = {method: place for place, method in enumerate(peft.METHODS)}
+    order = {method: index for index, method in enumerate(peft.METHODS)}
     runs = runs.sort_values(["method", "rank_swept", "seed"], key=lambda c: c.map(order) if c.name == "method" else c)
     runs = runs.reset_index(drop=True)
     main = runs[runs.rank_swept.isna()]
     if main.empty:
         raise InputError(f"{out} holds runs of a rank sweep only; run the comparison without --rank-sweep first")
     measure_forgetting(out, runs, main, record["settings"]["model"], assets, general_text)
-    with whole_file(out / "results.csv") as temporary:
+    with atomic_write(out / "results.csv") as temporary:
         runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
     reference = baselines(out, record["settings"], sorted(runs.seed.unique().tolist()), assets)

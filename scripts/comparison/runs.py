@@ -114,7 +114,7 @@ def finished(out: Path, run: Run) -> bool:
 
 
 def open_comparison(out: Path, settings: Settings, command: str, machine: dict) -> None:
-    """Start a results folder, or go on with one. Raises InputError when it holds a comparison of something else."""
+    """Start a results folder, or resume one. Raises InputError when it holds a comparison of something else."""
     file = out / "comparison.json"
     record = read_json(file)
     now = dataclasses.asdict(settings)

@@ -39,7 +39,7 @@ def book(tmp_path):
 
 
 def test_documents_go_whole_to_one_part(book, tmp_path):
-    corpus = load([book], tmp_path, share=0.1)
+    corpus = load([book], tmp_path, held_out=0.1)
     train, held_out = read(corpus.train), read(corpus.held_out)
     assert sorted(train + held_out) == sorted(document(i) for i in range(40))
     assert 1 <= len(held_out) <= 4  # a tenth, never more
@@ -54,7 +54,7 @@ def test_documents_go_whole_to_one_part(book, tmp_path):
 def test_the_split_depends_on_the_texts_alone(book, tmp_path):
     turned = tmp_path / "turned.txt"
     turned.write_text(END.join(document(i) for i in reversed(range(40))), encoding="utf-8")
-    ours, theirs = (read(load([file], tmp_path, share=0.1).held_out) for file in (book, turned))
+    ours, theirs = (read(load([file], tmp_path, held_out=0.1).held_out) for file in (book, turned))
     assert sorted(ours) == sorted(theirs)
 
 
@@ -64,7 +64,7 @@ def test_every_file_gives_its_share_and_a_long_one_does_not_take_all(book, tmp_p
     mixed, single = tmp_path / "mixed.txt", tmp_path / "single.txt"
     mixed.write_text(END.join([giant, *(document(i) for i in range(100, 140))]), encoding="utf-8")
     single.write_text(giant.replace("story", "novel"), encoding="utf-8")
-    corpus = load([book, mixed, single], tmp_path, share=0.1)
+    corpus = load([book, mixed, single], tmp_path, held_out=0.1)
     train, held_out = read(corpus.train), read(corpus.held_out)
     assert giant in train
     passages = [text for text in held_out if "novel" in text]
@@ -83,7 +83,7 @@ def test_files_of_one_document_are_taken_together(tmp_path):
     for i in range(30):
         (folder.parent if i % 2 else folder).joinpath(f"{i}.txt").write_text(document(i), encoding="utf-8")
     (folder / "README.txt").write_text("where the letters are from", encoding="utf-8")
-    corpus = load([folder.parent], tmp_path, share=0.1)
+    corpus = load([folder.parent], tmp_path, held_out=0.1)
     assert len(read(corpus.held_out)) == 3
     assert sorted(read(corpus.train) + read(corpus.held_out)) == sorted(document(i) for i in range(30))
 
@@ -91,7 +91,7 @@ def test_files_of_one_document_are_taken_together(tmp_path):
 def test_copies_of_a_document_go_the_same_way(tmp_path):
     file = tmp_path / "twice.txt"
     file.write_text(END.join(document(i % 20) for i in range(40)), encoding="utf-8")
-    corpus = load([file], tmp_path, share=0.2)
+    corpus = load([file], tmp_path, held_out=0.2)
     assert not set(read(corpus.train)) & set(read(corpus.held_out))
 
 
@@ -117,7 +117,7 @@ def test_the_separator_counts_on_a_line_of_its_own_only(tmp_path):
     file = tmp_path / "marks.txt"
     inside = f"a {SEPARATOR} in a line is ordinary text"
     file.write_text(f"{SEPARATOR}\none\n{SEPARATOR}\n\n{SEPARATOR}  \n{inside}\n{SEPARATOR}", encoding="utf-8")
-    corpus = load([file], tmp_path, share=0.45)
+    corpus = load([file], tmp_path, held_out=0.45)
     assert sorted(read(corpus.train) + read(corpus.held_out)) == [inside, "one"]
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_used_is_said_in_one_sentence(book, tmp_path):
             load([path], tmp_path)
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="share to hold out is 0.7"):
-        load([book], tmp_path, share=0.7)
+        load([book], tmp_path, held_out=0.7)
 
 
 def test_a_vocabulary_beyond_two_bytes_is_refused(book, tmp_path):

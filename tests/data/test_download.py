@@ -81,8 +81,8 @@ def test_good_download_says_one_line(server, tmp_path, capfd, path, member):
     ("path", "member", "sha256", "sentence"),
     [
         ("/missing", None, SHA256, "the server answered 404"),
-        ("/broken", None, SHA256, "broke off"),
-        ("/broken.zip", "messages", SHA256, "broke off"),
+        ("/broken", None, SHA256, "interrupted"),
+        ("/broken.zip", "messages", SHA256, "interrupted"),
         ("/file", None, "0" * 64, "not the expected file"),
         ("/file.zip", "messages", "0" * 64, "not the expected file"),
         ("/file", "messages", SHA256, "not a zip archive with messages"),
@@ -116,7 +116,7 @@ def test_a_failed_download_keeps_the_older_file(server, tmp_path):
 
 def test_connection_refused(closed, tmp_path, capfd):
     with pytest.raises(RunError, match="no network"):
-        download.fetch(closed, tmp_path / "file", SHA256, patience=60)
+        download.fetch(closed, tmp_path / "file", SHA256, timeout=60)
     assert capfd.readouterr() == ("", "")
 
 
@@ -158,10 +158,10 @@ def test_sources_without_a_network(closed, tmp_path, monkeypatch, capfd):
     dataset = load_dataset("auto")
     assert dataset.name == "practice"
     assert dataset.protocol is None
-    assert "could not be had" in dataset.notes[0] and "no network" in dataset.notes[0]
+    assert "not available" in dataset.notes[0] and "no network" in dataset.notes[0]
     assert dataset.train.equals(load_dataset("practice").train)
     assert len(load_dataset("practice").notes) == len(dataset.notes) - 1
-    with pytest.raises(RunError, match="--assets FOLDER"):
+    with pytest.raises(RunError, match="GPT2_PEFT_ASSETS=FOLDER"):
         load_dataset("sms")
     assert capfd.readouterr() == ("", "")
 

@@ -12,7 +12,7 @@ def collection():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sms_spam, "URL", "http://127.0.0.1:9/nothing.zip")
         try:
-            return sms_spam.find_file(patience=0.1)
+            return sms_spam.find_file(timeout=0.1)
         except RunError:
             pytest.skip("the SMS Spam Collection is not at hand; name its folder with GPT2_PEFT_ASSETS")
 
@@ -122,5 +122,6 @@ def test_leaked_counts_each_test_message(small):
 def test_unknown_protocol(small):
     with pytest.raises(InputError, match="published or strict"):
         sms_spam.split(small, "loose")
-    with pytest.raises(InputError, match="published or strict"):
+    with pytest.raises(InputError, match="published or strict") as caught:
         load_dataset("practice", protocol="loose")
+    assert caught.value.argument == "protocol"

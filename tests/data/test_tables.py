@@ -97,6 +97,10 @@ def test_bad_paths(tmp_path, write):
         read_table(write(GOOD, "mine.txt"))
     with pytest.raises(InputError, match="two different columns"):
         read_table(write(GOOD), text_column="label")
+    for argument in ("text_column", "label_column"):
+        with pytest.raises(InputError, match="no column 'note'") as caught:
+            read_table(write(GOOD), **{argument: "note"})
+        assert caught.value.argument == argument
 
 
 def test_a_table_as_dataset(write):
@@ -131,5 +135,5 @@ def test_the_positive_class(write, labels, positive):
 def test_notes_tell_of_repeats_and_of_an_unused_protocol(write):
     dataset = load_dataset(write("text,label\n" + "same,ham\n" * 10 + "other,spam\n" * 10), protocol="strict")
     assert any("4 of the 4 test messages" in note for note in dataset.notes)
-    assert any("--protocol strict" in note for note in dataset.notes)
+    assert any("The strict protocol" in note for note in dataset.notes)
     assert not any("protocol" in note for note in load_dataset(write(GOOD)).notes)

@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from gpt2 import InputError
-from gpt2.files import remove_unfinished, whole_file, write_json
+from gpt2.files import atomic_write, remove_unfinished, write_json
 
 
 def test_content_appears_only_when_complete(tmp_path):
     path = tmp_path / "new" / "folder" / "result.json"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         assert not path.exists()
         assert temporary.parent == path.parent  # the same disk, so the rename is one step
@@ -27,7 +27,7 @@ def test_content_appears_only_when_complete(tmp_path):
 def test_an_exception_keeps_the_old_content_and_leaves_nothing_behind(tmp_path, error):
     path = tmp_path / "result.json"
     path.write_text("old")
-    with pytest.raises(error), whole_file(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("new")
         raise error
     assert path.read_text() == "old"
@@ -35,7 +35,7 @@ def test_an_exception_keeps_the_old_content_and_leaves_nothing_behind(tmp_path, 
 
 
 def test_others_may_read_the_file(tmp_path):
-    with whole_file(tmp_path / "a.txt"):
+    with atomic_write(tmp_path / "a.txt"):
         pass
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
 
@@ -43,7 +43,7 @@ def test_others_may_read_the_file(tmp_path):
 def test_folder_that_cannot_be_made_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("I am not a folder")
     with pytest.raises(InputError, match="cannot write .*file/result.json: .*choose another"):
-        with whole_file(tmp_path / "file" / "result.json"):
+        with atomic_write(tmp_path / "file" / "result.json"):
             pytest.fail("nothing to write to")
 
 
@@ -52,7 +52,7 @@ def test_folder_without_permission_is_an_input_error(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("gpt2.files.tempfile.mkstemp", refuse)
-    with pytest.raises(InputError, match="Permission denied"), whole_file(tmp_path / "result.json"):
+    with pytest.raises(InputError, match="Permission denied"), atomic_write(tmp_path / "result.json"):
         pytest.fail("nothing to write to")
 
 
@@ -68,7 +68,7 @@ def test_json_keeps_letters_readable_and_broken_content_writes_nothing(tmp_path)
 
 def test_a_folder_in_the_way_is_named(tmp_path):
     (tmp_path / "name").mkdir()
-    with pytest.raises(InputError, match="in the way"), whole_file(tmp_path / "name"):
+    with pytest.raises(InputError, match="in the way"), atomic_write(tmp_path / "name"):
         pass
 
 
@@ -76,7 +76,7 @@ def test_a_folder_in_the_way_is_named(tmp_path):
     "error", [OSError(28, os.strerror(28)), SafetensorError("Error while serializing: I/O error: … (os error 28)")]
 )
 def test_a_full_disk_names_the_file_that_was_wanted(error, tmp_path):
-    with pytest.raises(OSError, match="No space left on device") as raised, whole_file(tmp_path / "a.bin"):
+    with pytest.raises(OSError, match="No space left on device") as raised, atomic_write(tmp_path / "a.bin"):
         raise error
     assert (raised.value.errno, raised.value.filename) == (28, str(tmp_path / "a.bin"))
     assert list(tmp_path.iterdir()) == []
@@ -84,7 +84,7 @@ def test_a_full_disk_names_the_file_that_was_wanted(error, tmp_path):
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), FileNotFoundError(2, "no", "x"), OSError("?")])
 def test_other_errors_are_not_about_this_file(error, tmp_path):
-    with pytest.raises(OSError) as raised, whole_file(tmp_path / "a.bin"):
+    with pytest.raises(OSError) as raised, atomic_write(tmp_path / "a.bin"):
         raise error
     assert raised.value is error
 
@@ -97,7 +97,7 @@ def test_safetensors_say_it_in_their_own_words(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        with pytest.raises(OSError, match="File too large"), whole_file(tmp_path / "a.safetensors") as temporary:
+        with pytest.raises(OSError, match="File too large"), atomic_write(tmp_path / "a.safetensors") as temporary:
             save_file({"a": torch.zeros(100_000)}, temporary)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -2,29 +2,25 @@
 
 import importlib.metadata
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarking import arms as benchmark_arms
+from benchmarking import flops as benchmark_flops
+from benchmarking import generation as benchmark_generation
+from benchmarking import methods as benchmark_methods
+from benchmarking import profile as benchmark_profile
+from benchmarking import report as benchmark_report
+from benchmarking import rounds as benchmark_rounds
+from benchmarking import scaling as benchmark_scaling
+from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, Worker, bounds, measure, summarise
 from gpt2 import GPT2, GPT2Config
 from gpt2.checkpoints.weights import save_gpt2
 from gpt2.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from benchmarking import arms as benchmark_arms  # noqa: E402
-from benchmarking import flops as benchmark_flops  # noqa: E402
-from benchmarking import generation as benchmark_generation  # noqa: E402
-from benchmarking import methods as benchmark_methods  # noqa: E402
-from benchmarking import profile as benchmark_profile  # noqa: E402
-from benchmarking import report as benchmark_report  # noqa: E402
-from benchmarking import rounds as benchmark_rounds  # noqa: E402
-from benchmarking import scaling as benchmark_scaling  # noqa: E402
-from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, Worker, bounds, measure, summarise  # noqa: E402
-
 TINY = GPT2Config(vocab_size=50257, n_positions=64, n_embd=32, n_layer=2, n_head=2)
 METHODS = ("lora", "selective", "head", "full")
 
@@ -116,13 +112,13 @@ def test_published_pads_everything_to_the_longest_message(checkpoint, served):
     arm = benchmark_arms.make_arm(job_for("lora", PUBLISHED, checkpoint, served))
     longest = max(map(len, served.messages))
     batches = benchmark_arms.read_batches({"batches": str(served.file)}, arm.order)
-    assert arm.order == "random" and sum(map(arm.rows, batches)) == len(served.messages) * longest
+    assert arm.order == "random" and sum(map(arm.positions, batches)) == len(served.messages) * longest
     message = max(served.messages, key=len)
     whole = ([message] * 2, [0, 1])  # no padding: the last position is the last real token
     ours = benchmark_arms.make_arm(job_for("lora", OURS, checkpoint, served))
     ours.start()
     assert arm.loss(whole).item() == pytest.approx(ours.loss(whole).item(), rel=1e-5)
-    assert (arm.rows(whole), ours.rows(whole)) == (2 * longest, 2 * len(message))
+    assert (arm.positions(whole), ours.positions(whole)) == (2 * longest, 2 * len(message))
 
 
 def test_both_orders_hold_every_message_once(served):
@@ -161,7 +157,7 @@ FAKE = """
 import json, sys
 job = json.load(open(sys.argv[1]))
 def say(message): print(json.dumps(message), flush=True)
-say({"frozen_blocks": job.get("frozen", 0), "epoch_rows": 100, "loaded_mb": 1.0})
+say({"frozen_blocks": job.get("frozen", 0), "epoch_positions": 100, "loaded_mb": 1.0})
 for line in sys.stdin:
     if job.get("bad") == "die": sys.exit("no room\\nfor more")
     if job.get("bad") == "chat": print("hello"); sys.stdout.flush(); continue
@@ -169,15 +165,16 @@ for line in sys.stdin:
     wanted = json.loads(line)
     n = wanted["stop"] - wanted["start"]
     with open(job["log"], "a") as log: log.write(job["name"] + " ")
-    say({"seconds": [job["cost"]] * n, "losses": [1.0] * n, "rows": 10 * n, "peak_mb": 2.0})
+    say({"seconds": [job["cost"]] * n, "losses": [1.0] * n, "positions": 10 * n, "peak_mb": 2.0})
 """
 
 
 @pytest.fixture
-def fake(tmp_path) -> str:
-    script = tmp_path / "fake.py"
-    script.write_text(FAKE, encoding="utf-8")
-    return str(script)
+def fake(tmp_path, monkeypatch) -> str:
+    """The name of a module that workers can run."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "fake.py").write_text(FAKE, encoding="utf-8")
+    return "fake"
 
 
 def test_arms_take_turns_and_pass_twice_over_frozen_blocks(fake, tmp_path):
@@ -186,12 +183,12 @@ def test_arms_take_turns_and_pass_twice_over_frozen_blocks(fake, tmp_path):
     jobs["b"][1]["frozen"] = 2
     measured = measure("fake", jobs, {"a": 2, "b": 4}, 2, tmp_path)
     assert log.read_text().split() == ["a", "b", "b", "a"] * 2  # two rounds a pass, and the order turns
-    pieces = [(r["pass"], r["start"], r["stop"]) for r in measured["b"]["records"]]
-    assert pieces == [(0, 0, 2), (0, 2, 4), (1, 0, 2), (1, 2, 4)]
+    chunks = [(r["pass"], r["start"], r["stop"]) for r in measured["b"]["records"]]
+    assert chunks == [(0, 0, 2), (0, 2, 4), (1, 0, 2), (1, 2, 4)]
     summary = summarise(measured["a"], steps=10, tokens=50, flops=(600, 600), peak=100.0)
-    assert summary["first_epoch"] == summary["later_epoch"] == pytest.approx(30)  # 6 s for 20 of 100 rows
+    assert summary["first_epoch"] == summary["later_epoch"] == pytest.approx(30)  # 6 s for 20 of 100 positions
     assert summary["five_epochs"] == pytest.approx(150) and summary["step_seconds"] == pytest.approx(3)
-    assert summary["step_sd"] == 0 and summary["rows_per_token"] == 2 and summary["steps"] == 2
+    assert summary["step_sd"] == 0 and summary["positions_per_token"] == 2 and summary["steps"] == 2
     assert summary["share_of_limit"] == pytest.approx(5 * 600 / 100 / 150)
     assert summary["tokens_per_second"] == pytest.approx(5 * 50 / 150)
 
@@ -225,21 +222,16 @@ def test_an_arm_that_cannot_start_says_why_and_all_others_are_ended(fake, tmp_pa
         return processes[-1]
 
     monkeypatch.setattr(benchmark_rounds.subprocess, "Popen", remembered)
-    broken = tmp_path / "broken.py"
     lines = [
-        "import sys",
-        f"sys.path.insert(0, {str(ROOT / 'scripts')!r})",
         "from benchmarking.worker import as_worker",
-    ]
-    lines += [
         "def life(job, say):",
         "    print('a library talks')",
         "    raise ValueError('no\\nroom')",
         "as_worker(life)",
     ]
-    broken.write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "broken.py").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(RunError) as raised:
-        measure("x", {"good": (fake, {}), "broken": (str(broken), {})}, {"good": 1, "broken": 1}, 1, tmp_path)
+        measure("x", {"good": (fake, {}), "broken": ("broken", {})}, {"good": 1, "broken": 1}, 1, tmp_path)
     assert str(raised.value) == "arm broken: ValueError: no"
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)
 

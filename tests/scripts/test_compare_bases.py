@@ -1,17 +1,13 @@
 """Several bases beside each other: means, differences message by message, and what cannot be compared."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from comparison import plots as plots  # noqa: E402
+from comparison import plots
 
 SETTINGS = {"data": "sms", "protocol": "strict", "epochs": 1, "rank_swept": None}
 
@@ -67,6 +63,13 @@ def test_a_base_of_which_some_answers_are_left(command, tmp_path):
     report = (tmp_path / "out" / "bases.md").read_text(encoding="utf-8")
     assert report.startswith("# Bases compared: sms, strict protocol, 1 epoch\n")
     assert "| `head` | 52.50 ± 3.54 (-35.00\\*) |" in report and "| `lora` | 52.50 ± 3.54 (-35.00) |" in report
+
+
+def test_data_without_a_protocol(command, tmp_path):
+    one, other = (comparison(tmp_path / name, {"head": [20]}, data="practice", protocol=None) for name in "ab")
+    assert command("compare_bases", f"a={one}", f"b={other}", "--out", tmp_path / "out").status == 0
+    report = (tmp_path / "out" / "bases.md").read_text(encoding="utf-8")
+    assert report.startswith("# Bases compared: practice, 1 epoch\n")
 
 
 def test_what_cannot_be_compared(command, tmp_path):

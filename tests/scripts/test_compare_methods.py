@@ -13,16 +13,13 @@ import torch
 import torch.nn.functional as F
 
 import peft
+from comparison import forgetting, plots
+from comparison.runs import Run, main_runs, sweep_runs, without_folders
 from gpt2 import load_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from comparison import forgetting as forgetting  # noqa: E402
-from comparison import plots as plots  # noqa: E402
-from comparison.runs import Run, main_runs, sweep_runs, without_folders  # noqa: E402
 
 
 @pytest.fixture

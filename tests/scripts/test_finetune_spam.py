@@ -70,7 +70,7 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     arguments = ["--data", table, *columns, "--epochs", 4, "--dropout", 0.1]
     out = tmp_path / "run"
     interrupt = (  # Ctrl-C after the first epoch, however fast the machine is
-        "import os, signal, _experiment, finetune_spam\n"
+        "import os, signal, finetune_spam\nfrom common import experiment\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job may be told to ignore it
         "after = experiment.Experiment.after_epoch\n"
         "def then_interrupt(self, progress):\n"
@@ -204,7 +204,7 @@ def test_it_says_and_records_which_epoch_was_best(command, table, columns, tmp_p
 
 
 def test_a_system_that_tells_no_memory_stops_nothing(command, table, columns, tmp_path, monkeypatch):
-    monkeypatch.setattr("experiment.peak_memory_mb", lambda device: None)
+    monkeypatch.setattr("common.experiment.peak_memory_mb", lambda device: None)
     arguments = ["--method", "head", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run"]
     result = command("finetune_spam", *arguments)
     assert result.status == 0 and "peak memory unknown" in result.out

@@ -1,6 +1,5 @@
 """What a method costs: memory by formula and by measurement, its family, its extra operations."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,13 @@ import torch
 import torch.nn.functional as F
 
 import peft
+from comparison import memory
+from comparison.taxonomy import MESSAGE_TOKENS, dissect
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head, classify
 from gpt2.config import SIZES
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from comparison import memory as memory  # noqa: E402
-from comparison.taxonomy import MESSAGE_TOKENS, dissect  # noqa: E402
 
 
 @pytest.mark.parametrize("method", memory.METHODS)

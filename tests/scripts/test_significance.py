@@ -1,20 +1,17 @@
 """The comparison's statistics: by hand where they are small enough, and fair to methods with fewer seeds."""
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from comparison import significance
+from comparison.results import correctness
 from gpt2.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from comparison import significance as significance  # noqa: E402
-from comparison.results import correctness  # noqa: E402
 
 
 @pytest.mark.parametrize(

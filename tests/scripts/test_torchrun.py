@@ -38,7 +38,7 @@ def test_two_processes_give_the_result_of_one(table, columns, tmp_path):
 def test_the_processes_go_on_together_after_an_interruption(table, columns, tmp_path):
     """A run of one process, stopped after its first epoch, is finished by two."""
     settings = ["--model", "practice", "--data", table, *columns, "--epochs", 2, "--method", "head"]
-    stop = "import sys, finetune_spam, _experiment; after = experiment.Experiment.after_epoch\n"
+    stop = "import sys, finetune_spam; from common import experiment; after = experiment.Experiment.after_epoch\n"
     stop += "def stop(self, progress):\n    after(self, progress)\n    raise KeyboardInterrupt\n"
     stop += "experiment.Experiment.after_epoch = stop\nfinetune_spam.cli.run(finetune_spam.main)"
     interrupted = subprocess.run(

@@ -17,7 +17,7 @@ from gpt2 import InputError, load_gpt2, save_gpt2
 from gpt2.checkpoints import hub as our_hub
 from gpt2.checkpoints.hub import PRACTICE_FOLDER, Checkpoint, find_checkpoint, unreachable
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -17,7 +17,7 @@ from gpt2.checkpoints.weights import layout
 from gpt2.classifier import add_classification_head
 from gpt2.config import SIZES
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def assert_same(model, other):

@@ -24,7 +24,7 @@ from gpt2.training.pretraining import (
 from gpt2.training.runs import load_state, save_state
 from gpt2.training.windows import Windows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 V = 60
 RECIPE = PretrainingRecipe(steps=12, lr=5e-3, batch_size=4, accumulate=4, sampled=30, full_share=0.25, every=4)
 

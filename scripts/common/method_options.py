@@ -1,0 +1,36 @@
+"""The methods' own options on the command line, as peft/options.py declares them."""
+
+import argparse
+
+from peft.registry import METHODS, options_of_all
+
+PREFIX = "option_"  # keeps them apart from the command's own
+
+
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """An option for each that any method has."""
+    group = parser.add_argument_group("options of the methods")
+    for option, (kind, text) in options_of_all().items():
+        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind, "metavar": kind.__name__}
+        group.add_argument(flag(option), dest=PREFIX + option, help=text.replace("%", "%%"), default=None, **how)
+    group.add_argument("--modules-to-save", metavar="NAMES", help="modules to train fully besides, such as wte,ln_f")
+
+
+def method_options(parser: argparse.ArgumentParser, args: argparse.Namespace, recipe: dict) -> dict:
+    """The options for ``args.method``: those of the recipe, overridden by those given. Exits for one of another
+    method."""
+    if args.method not in METHODS:
+        parser.error(f"unknown method {args.method!r}; choose one of {', '.join(METHODS)}")
+    given = {option: getattr(args, PREFIX + option) for option in options_of_all()}
+    options = recipe | {option: value for option, value in given.items() if value is not None}
+    for option in options:
+        if option not in METHODS[args.method].options:
+            takes = ", ".join(map(flag, METHODS[args.method].options))
+            parser.error(f"{flag(option)} is no option of {args.method} (it takes {takes or 'none'})")
+    if args.modules_to_save:
+        options["modules_to_save"] = args.modules_to_save
+    return options
+
+
+def flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
