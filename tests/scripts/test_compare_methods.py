@@ -13,15 +13,13 @@ import torch
 import torch.nn.functional as F
 
 import peft
+from comparison import forgetting, plots
+from comparison.runs import Run, main_runs, sweep_runs, without_folders
 from gpt2 import load_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
 
 ROOT = Path(__file__).parents[2]
-
-from comparison import forgetting as forgetting
-from comparison import plots as plots
-from comparison.runs import Run, main_runs, sweep_runs, without_folders
 
 
 @pytest.fixture

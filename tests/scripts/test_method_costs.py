@@ -1,20 +1,15 @@
 """What a method costs: memory by formula and by measurement, its family, its extra operations."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 import peft
+from comparison import memory
+from comparison.taxonomy import MESSAGE_TOKENS, dissect
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head, classify
 from gpt2.config import SIZES
-
-ROOT = Path(__file__).parents[2]
-
-from comparison import memory as memory
-from comparison.taxonomy import MESSAGE_TOKENS, dissect
 
 
 @pytest.mark.parametrize("method", memory.METHODS)

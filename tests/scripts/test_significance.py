@@ -1,18 +1,14 @@
 """The comparison's statistics: by hand where they are small enough, and fair to methods with fewer seeds."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gpt2.errors import InputError
-
-ROOT = Path(__file__).parents[2]
-
-from comparison import significance as significance
+from comparison import significance
 from comparison.results import correctness
+from gpt2.errors import InputError
 
 
 @pytest.mark.parametrize(
