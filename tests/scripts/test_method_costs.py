@@ -1,7 +1,5 @@
 """What a method costs: memory by formula and by measurement, its family, its extra operations."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +10,6 @@ from comparison.taxonomy import MESSAGE_TOKENS, dissect
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head, classify
 from gpt2.config import SIZES
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("method", memory.METHODS)
@@ -55,8 +51,15 @@ def test_full_fine_tuning_takes_sixteen_bytes_a_parameter():
 def test_families_follow_from_the_code():
     tiny = GPT2Config(vocab_size=61, n_positions=48, n_embd=24, n_layer=2, n_head=3)
     found = {method: dissect(tiny, method) for method in peft.METHODS}
+    families = {
+        "selective": {"full", "head", "selective", "bitfit", "layernorm"},
+        "reparametrised": {"lora", "rslora", "dora", "dylora", "minlora", "qlora", "ia3"},
+        "additive": {"adapter", "adapter-pfeiffer", "adapter-parallel", "prompt", "p-tuning", "prefix", "p-tuning-v2"},
+        "hybrid": {"mam"},
+    }
+    for family, members in families.items():
+        assert {method for method, anatomy in found.items() if anatomy.family == family} == members
     for method, anatomy in found.items():
-        assert anatomy.family == peft.METHODS[method].family
         assert (anatomy.head == "frozen + LoRA") == peft.METHODS[method].lora_head
         assert anatomy.mergeable != "yes" or anatomy.extra_flops_merged == 0
         assert anatomy.family != "selective" or anatomy.extra_flops == 0

@@ -1,7 +1,6 @@
 """The comparison's statistics: by hand where they are small enough, and fair to methods with fewer seeds."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,6 @@ import pytest
 from comparison import significance
 from comparison.results import correctness
 from gpt2.errors import InputError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
