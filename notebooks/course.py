@@ -122,7 +122,7 @@ def begin(model: str = "practice") -> None:
     """Prepare a chapter: quiet and repeatable. If something is missing, stop at once with a sentence about it."""
     missing = [name for name in ("torch", "tiktoken", "pandas", "sklearn", "matplotlib") if not _installed(name)]
     if missing:
-        raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements.txt'}")
+        raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements-course.txt'}")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm in a Jupyter without widgets

@@ -15,7 +15,8 @@ def requirements(file: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("-r")]
 
 
-DECLARED = requirements("requirements.txt") + requirements("requirements-dev.txt")
+FILES = ("requirements.txt", "requirements-course.txt", "requirements-dev.txt")
+DECLARED = [requirement for file in FILES for requirement in requirements(file)]
 TESTED = {exact.name.lower().replace("_", "-"): exact for exact in requirements("requirements-tested.txt")}
 
 

@@ -12,6 +12,7 @@ FOLDERS = ("gpt2", "peft", "data", "scripts", "docs")  # docs: chapter 15 reads 
 FILES = {  # in the repository -> in the folder for students
     "LICENSE": "LICENSE",
     "requirements.txt": "requirements.txt",
+    "requirements-course.txt": "requirements-course.txt",
     "notebooks/handout.md": "README.md",
     "notebooks/README.md": "notebooks/README.md",
     "notebooks/course.py": "notebooks/course.py",
