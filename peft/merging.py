@@ -2,11 +2,11 @@
 
     LinearWithLoRA  W x + s · B A x     ──merge──►     nn.Linear  (W + s B A) x          and back, bit for bit
 
-Three questions that a model's modules are asked, and that each method answers in its own file, for its own classes
-(``functools.singledispatch``: a function that picks its body by the class of its argument):
+Three functions work on single modules. Each method registers its own classes, in its own file (``singledispatch`` is a
+function that picks its body by the class of its argument):
 
     to_plain(module)              the plain layer that computes the same
-    why_not_mergeable(module)     a sentence, where this module stands in the way of merging anything
+    why_not_mergeable(module)     a sentence, if no model that contains this module can be merged
     finished(module)              what is left of the module when training is over, and what a file holds
 """
 

@@ -19,18 +19,18 @@ of an encoder, so that they depend on each other. And they may stand on both sid
                                        ▲ read here: behind the message
 
 How positions and padding are counted: soft tokens take positions like any others, so the text starts at the number of
-leading ones and the context is shorter by all of them. They enter through the model's extension point ``prompt``.
-Trailing ones follow each message's own last token, *before* its padding, so ``classify`` gives the same with and
-without padding. The model still returns one output per real token; that of the last one is read behind the trailing
-vectors. ``lengths`` says where a message ends; without them, as in ``model(tokens)``, it fills the whole width.
-Generated text follows the template.
+leading ones and the context is shorter by all of them. The leading ones enter through the model's extension point
+``prompt``. Trailing ones follow each message's own last token, *before* its padding, so ``classify`` gives the same
+with and without padding. The model still returns one output per real token; that of the last one is read behind the
+trailing vectors. ``lengths`` says where a message ends; without them, as in ``model(tokens)``, it fills the whole
+width. Generated text follows the template.
 
 Trained parameters, C = n_embd, h = encoder_hidden: prompt P C. P-tuning P C, plus for the MLP of n layers h C + h +
 (n - 1)(h² + h) + C h + C, for the LSTM 8 h (C + h + 2) + (n - 1) 8 h (3 h + 2) + 4 h² + 2 h + 2 h C + C. GPT-2 124M,
 P = 20, h = 256, n = 2, two classes, with the head: 16,898 / 476,930 / 4,351,746.
 
 The trade-off: few parameters (only head has fewer), and one batch can mix tasks (``PromptPerTask``). But every message
-is P tokens longer, and small models learn slowly through so narrow a door (Lester et al., figure 1).
+is P tokens longer, and small models learn slowly by a prompt alone (Lester et al., figure 1).
 """
 
 import itertools

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import Field, dataclass
 from importlib import import_module
+from typing import Any
 
 from peft import options as opt
 from peft.options import fields_of, kinds
@@ -73,17 +74,17 @@ class Method:
         return self.lr * 128 / width
 
 
-SELECTIVE = {
+SELECTIVE: dict[str, Any] = {
     "family": "selective",
     "why_not_mergeable": "it trains weights of the base itself, so there is nothing to merge",
 }
-LOW_RANK = {"family": "reparametrised", "lr": 3e-3, "hugging_face": "LORA", "lora_head": True}
-BOTTLENECK = {
+LOW_RANK: dict[str, Any] = {"family": "reparametrised", "lr": 3e-3, "hugging_face": "LORA", "lora_head": True}
+BOTTLENECK: dict[str, Any] = {
     "family": "additive",
     "why_not_mergeable": "an adapter's non-linearity is more than a change of weights",
     "exportable": False,
 }
-VIRTUAL_TOKENS = {
+VIRTUAL_TOKENS: dict[str, Any] = {
     "family": "additive",
     "why_not_mergeable": "virtual tokens are more positions, not a change of weights",
     "starts_unchanged": False,

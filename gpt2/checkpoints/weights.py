@@ -147,7 +147,9 @@ def open_safetensors(file: Path):
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file} is not a whole safetensors file ({error}); download or save it again") from error
+        raise InputError(
+            f"{file} is a truncated or corrupt safetensors file ({error}); download or save it again"
+        ) from error
 
 
 def tensor_names(file: Path) -> list[str]:

@@ -84,7 +84,7 @@ class TensorFile:
 
     shapes   name -> shape, under the names that ``rename`` gives; what the file holds twice, it holds once here
 
-    Raises InputError when it is not a whole safetensors file, or holds anything but floating-point numbers.
+    Raises InputError when it is truncated or corrupt, or holds anything but floating-point numbers.
     """
 
     def __init__(self, path: Path, rename: Callable[[str], str] = str):
@@ -96,7 +96,7 @@ class TensorFile:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         if claimed > MOST_HEADER_BYTES:
             raise InputError(
-                f"{path} is not a whole safetensors file of an adapter: its header would be {claimed:,} bytes"
+                f"{path} is a truncated or corrupt safetensors file: its header would be {claimed:,} bytes"
             )
         with open_safetensors(path) as tensors:
             for stored in tensors.keys():  # noqa: SIM118 - safe_open is not a dict
@@ -104,7 +104,7 @@ class TensorFile:
                     continue  # with bias="all" Hugging Face's peft writes the norms twice
                 name, part = rename(stored), tensors.get_slice(stored)
                 if name in self.names or part.get_dtype() not in FLOATS:
-                    problem = "is there twice" if name in self.names else f"is {part.get_dtype()}, expected {FLOATS}"
+                    problem = "is a duplicate" if name in self.names else f"is {part.get_dtype()}, expected {FLOATS}"
                     raise InputError(f"{path}: tensor {shown(stored)} {problem}")
                 self.names[name], self.shapes[name] = stored, tuple(part.get_shape())
 

@@ -1,4 +1,4 @@
-"""The same adapter in two houses: where Hugging Face's peft keeps each number that a method has learned here.
+"""The same adapter in two layouts: where Hugging Face's peft keeps each number that a method has learned here.
 
 Their GPT-2 (transformers) computes what ours does, with the layers cut differently, and ``layout`` in
 gpt2/checkpoints/weights.py is the dictionary of that. For adapters it means, above all, that three of our layers are
@@ -16,9 +16,9 @@ c_attn has one A for queries, keys and values; here too, the three layers share 
 
 **The head.** Our head is W h + b; their ``score`` has no b. But the final norm h = γ n + β has one, with more
 dimensions than there are classes: add d to β, with W d = b, and score(h + d) = W h + b. Of all such d the shortest is
-d = W⁺ b. So ``score`` and ``ln_f`` ride along as fully trained modules (``modules_to_save``). A head with a LoRA of its
-own goes out merged. As neither can be taken apart again, our own numbers of these two stand in the file besides, under
-names (``gpt2_peft.…``) that their loader passes over.
+d = W⁺ b. So ``score`` and ``ln_f`` are saved as fully trained modules (``modules_to_save``). A head with a LoRA of its
+own is saved merged. Neither can be taken apart again, so the file also holds our own numbers of these two, under names
+(``gpt2_peft.…``) that their loader ignores.
 """
 
 import torch

@@ -30,6 +30,7 @@ VARIETY = [
     ("dora", {"rank": 2, "target_modules": "v_proj"}),
     ("dylora", {"rank": 4, "frozen": True}),
     ("qlora", {"rank": 2, "bits": 8}),
+    ("qlora", {"rank": 2, "target_modules": "wte,q_proj"}),
     ("ia3", {"queries": True, "modules_to_save": "ln_f"}),
     ("prompt", {"virtual_tokens": 3, "init": "text", "init_text": "!", "modules_to_save": "h.1.attn.q_proj,mlp.fc_in"}),
     ("p-tuning", {"template": "[P][P] TEXT [P]"}),  # nor for virtual tokens behind the text

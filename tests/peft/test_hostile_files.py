@@ -100,14 +100,20 @@ def rename_last(header: dict, name: str) -> None:
 
 
 TENSOR_FILES = {
-    "empty": (lambda f: (f / TENSOR_FILE).write_bytes(b""), "not a whole safetensors file"),
-    "cut in the header": (lambda f: (f / TENSOR_FILE).write_bytes((f / TENSOR_FILE).read_bytes()[:100]), "not a whole"),
-    "cut in the data": (lambda f: (f / TENSOR_FILE).write_bytes((f / TENSOR_FILE).read_bytes()[:-100]), "not a whole"),
+    "empty": (lambda f: (f / TENSOR_FILE).write_bytes(b""), "truncated or corrupt"),
+    "cut in the header": (
+        lambda f: (f / TENSOR_FILE).write_bytes((f / TENSOR_FILE).read_bytes()[:100]),
+        "truncated or corrupt",
+    ),
+    "cut in the data": (
+        lambda f: (f / TENSOR_FILE).write_bytes((f / TENSOR_FILE).read_bytes()[:-100]),
+        "truncated or corrupt",
+    ),
     "header of 8 TB": (
         lambda f: (f / TENSOR_FILE).write_bytes(struct.pack("<Q", 2**43) + (f / TENSOR_FILE).read_bytes()[8:]),
         "header would be 8,796,093,022,208 bytes",
     ),
-    "a pickle": (lambda f: (f / TENSOR_FILE).write_bytes(pickle.dumps(Explosive())), "not a whole safetensors file"),
+    "a pickle": (lambda f: (f / TENSOR_FILE).write_bytes(pickle.dumps(Explosive())), "truncated or corrupt"),
     "a path as a name": (
         lambda f: with_header(f, lambda h: rename_last(h, "../../../etc/cron.d/x")),
         r"\.\./etc/cron\.d/x does not belong",
@@ -119,10 +125,10 @@ TENSOR_FILES = {
     ),
     "terabytes in a shape": (
         lambda f: with_header(f, lambda h: h[max(h)].update(shape=[2**40, 2**20])),
-        "not a whole safetensors file",
+        "truncated or corrupt",
     ),
-    "a negative shape": (lambda f: with_header(f, lambda h: h[max(h)].update(shape=[-1, -3])), "not a whole"),
-    "unknown dtype": (lambda f: with_header(f, lambda h: h[max(h)].update(dtype="Q7")), "not a whole safetensors file"),
+    "a negative shape": (lambda f: with_header(f, lambda h: h[max(h)].update(shape=[-1, -3])), "truncated or corrupt"),
+    "unknown dtype": (lambda f: with_header(f, lambda h: h[max(h)].update(dtype="Q7")), "truncated or corrupt"),
     "wrong dtype": (lambda f: rewrite(f, lambda t: t.to(torch.int64)), "I64, expected"),
     "double precision": (lambda f: rewrite(f, lambda t: t.double()), "F64, expected"),
     "wrong shape": (lambda f: rewrite(f, lambda t: t[:-1].contiguous()), "has shape|do not fit"),

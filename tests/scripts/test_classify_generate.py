@@ -42,7 +42,7 @@ def test_a_message_does_not_depend_on_its_company(run, command):
     [
         (lambda run: None, "is not the folder of a run"),
         (lambda run: (run / "config.json").write_text("{broken"), "is damaged"),
-        (lambda run: (run / "adapter/adapter_model.safetensors").write_bytes(b"x" * 100), "not a whole safetensors"),
+        (lambda run: (run / "adapter/adapter_model.safetensors").write_bytes(b"x" * 100), "truncated or corrupt"),
         (lambda run: (run / "adapter/adapter_config.json").unlink(), "adapter_config.json is missing"),
     ],
 )

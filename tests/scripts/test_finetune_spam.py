@@ -245,7 +245,7 @@ def test_bad_checkpoints_are_named(command, table, columns, tmp_path):
         assert said in line and name in line
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "not a whole safetensors file" in command(
+    assert "truncated or corrupt safetensors file" in command(
         "finetune_spam", "--model", folder, "--data", table, *columns
     ).one_line(2)
 
