@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     fit_threads(model.config.n_embd)
     tokens, cut = encode(texts, get_tokenizer(), config["max_length"])
     if cut:
-        print(f"{cut:,} messages are longer than {config['max_length']} tokens and were cut.", file=sys.stderr)
+        print(f"Truncated to {config['max_length']} tokens: {cut:,} of the messages.", file=sys.stderr)
     batches = MessageBatches(tokens, [0] * len(tokens), batch_size=32, pad_to=config["pad_to"])
     _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
     if args.full_precision:

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 def encode(texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int) -> tuple[list[list[int]], int]:
-    """Return the tokens of each text, at most the first ``max_length``, and how many texts were cut to that.
+    """Return the tokens of each text, at most the first ``max_length``, and how many texts were truncated to that.
 
     "<|endoftext|>" inside a text is read as plain characters: messages come from strangers. An empty text
     becomes the one token 50256, because a classifier has to read its answer somewhere.

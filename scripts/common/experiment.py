@@ -199,7 +199,7 @@ def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
     for note in dataset.notes:
         print(f"         {note}")
     if cut:
-        print(f"         {cut:,} messages are longer than {config['max_length']} tokens and were cut at the end.")
+        print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the messages.")
     print(f"Method   {config['method']} {settings}".rstrip())
     print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
 

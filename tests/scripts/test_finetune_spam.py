@@ -141,7 +141,7 @@ def test_messages_longer_than_the_context_are_cut_counted_and_said(command, tmp_
     result = command(
         "finetune_spam", "--method", "head", "--data", tmp_path / "t.tsv", "--epochs", 1, "--out", tmp_path / "run"
     )
-    assert result.status == 0 and "1 messages are longer than 256 tokens and were cut at the end" in result.out
+    assert result.status == 0 and "Truncated to 256 tokens: 1 of the messages." in result.out
 
 
 def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, columns, tmp_path, monkeypatch):
