@@ -73,7 +73,7 @@ def stream(
                  source of chance, so a row drawn in other company, or alone, is another text (greedy: the same)
     use_cache    keep keys and values, so that each step reads one token; False recomputes the text (same result)
     lengths      (B,) tokens of each prompt; what follows them in ``tokens`` is padding, whichever token it is. Each row
-                 goes on behind its own prompt, as if it were alone. A row that has produced the stop token, or is at
+                 continues behind its own prompt, as if it were alone. A row that has produced the stop token, or is at
                  the end of its context, yields ENDED (-1) from then on
     vocabulary   write only tokens below this one. A model's vocabulary may be larger than its tokenizer's (50,304
                  instead of 50,257, say, because such a matrix is faster), and nobody can decode the tokens beyond

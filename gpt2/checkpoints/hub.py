@@ -63,7 +63,7 @@ def find_checkpoint(source: str | Path = "auto", assets: str | Path | None = Non
 
 
 def choose_checkpoint(assets: str | Path | None) -> Checkpoint:
-    """``auto``: GPT-2 124M if it can be had, else the bundled practice model, with the reason."""
+    """``auto``: GPT-2 124M if it is available, else the bundled practice model, with the reason."""
     path = local_folder("gpt2", assets)
     if path is not None:
         return Checkpoint("gpt2", path, "gpt2")

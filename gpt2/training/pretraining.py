@@ -5,7 +5,7 @@
              batch_size windows ─► model ─► loss ─► gradient ┘   (`accumulate` of them, over all processes)
 
 Everything random about a step (which windows, which words a sampled softmax draws) follows from the seed and the step's
-number alone. So a run that was interrupted goes on as if it had not been, and N processes take the steps of one.
+number alone. So a run that was interrupted resumes as if it had not been, and N processes take the steps of one.
 """
 
 import contextlib
@@ -122,7 +122,7 @@ def pretrain(
 
     windows, held_out    the text to train on, and the token numbers (n,) to measure on; ``bytes_per_token`` is that of
                          the latter, for bits per byte
-    optimizer, progress  new ones, or those of the checkpoint to go on from; both are changed in place
+    optimizer, progress  new ones, or those of the checkpoint to resume from; both are changed in place
     after_evaluation     called every ``recipe.every`` steps and at the end, in every process, to save and show
 
     Raises RunError when the loss is no longer a finite number.

@@ -35,8 +35,8 @@ class Windows:
 
     def batch(self, number: int, size: int) -> Tensor:
         """Batch ``number`` of the whole run: (size, T + 1) int64."""
-        places = [divmod(i, self.per_epoch) for i in range(number * size, (number + 1) * size)]
-        return windows_at(self.tokens, [self.starts(epoch)[place] for epoch, place in places], self.context)
+        indices = [divmod(i, self.per_epoch) for i in range(number * size, (number + 1) * size)]
+        return windows_at(self.tokens, [self.starts(epoch)[index] for epoch, index in indices], self.context)
 
 
 def windows_at(tokens: np.ndarray, starts: list[int] | np.ndarray, context: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop: what it trains, how the step size moves, what it keeps, and that it stops when it must."""
+"""The training loop: what it trains, how the learning rate moves, what it keeps, and that it stops when it must."""
 
 import dataclasses
 import math
