@@ -182,7 +182,7 @@ def test_a_later_token_changes_no_earlier_logits(tiny_model, draw_tokens, size):
         assert ((after - before)[:, t:].abs().amax(dim=-1) > 1e-3).all(), "and every later row sees it"
 
 
-# --------------------------------------------------------------------------------------------- the prompt's extension point
+# ----- the prompt's extension point
 
 
 @torch.no_grad()
@@ -220,7 +220,7 @@ def test_prompt_of_its_own_for_each_row(tiny_model, draw_tokens):
         torch.testing.assert_close(cached[row : row + 1], alone, atol=1e-5, rtol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------- the prefix's extension point
+# ----- the prefix's extension point
 
 
 @torch.no_grad()
