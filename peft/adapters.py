@@ -22,6 +22,8 @@ The trade-off: the non-linearity makes adapters more than a change of weights, s
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ from gpt2.model import GPT2
 from peft.options import AdapterOptions
 from peft.wrappers import LinearWrapper, trained_dtype
 
-NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
 
 
 class BottleneckAdapter(nn.Module):

@@ -75,7 +75,7 @@ def report(profiles: dict[str, dict]) -> str:
     for kind in kinds:
         kinds[kind] = sum(measured["seconds"].get(kind, 0.0) for measured in profiles.values())
     rows = []
-    for kind in sorted(kinds, key=kinds.get, reverse=True):
+    for kind in sorted(kinds, key=lambda kind: kinds[kind], reverse=True):
         shares = [m["seconds"].get(kind, 0.0) / sum(m["seconds"].values()) for m in profiles.values()]
         rows.append([kind, *(f"{share:.1%}" for share in shares)])
     speeds = [m["product_flops_per_second"] for m in profiles.values()]

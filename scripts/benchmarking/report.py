@@ -70,8 +70,8 @@ def summary(measured: dict, peak: float) -> dict[str, dict[str, dict]]:
     """``arms`` and ``switches`` of a method, summarised."""
 
     def each(group: str) -> dict:
-        sizes = [measured[key] for key in ("epoch_steps", "epoch_tokens", "needed_flops")]
-        return {name: summarise(arm, *sizes, peak) for name, arm in measured[group].items()}
+        steps, tokens, flops = (measured[key] for key in ("epoch_steps", "epoch_tokens", "needed_flops"))
+        return {name: summarise(arm, steps, tokens, flops, peak) for name, arm in measured[group].items()}
 
     return {"arms": each("arms"), "switches": each("switches")}
 

@@ -42,6 +42,7 @@ class Arm:
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
+        raise NotImplementedError
 
     def positions(self, batch: Batch) -> int:
         """Positions that go through a block: those of the padded batch, unless the arm does better."""
