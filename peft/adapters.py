@@ -63,7 +63,7 @@ class BottleneckAdapter(nn.Module):
 
 
 class SerialAdapter(LinearWrapper):
-    """A sub-layer's last linear layer, then the adapter on its output, with a skip connection around it."""
+    """A sub-layer's last linear layer, then the adapter on its output, with a skip around it: (…, in) -> (…, dim)."""
 
     def __init__(self, linear: nn.Module, adapter: BottleneckAdapter):
         super().__init__()
@@ -75,7 +75,7 @@ class SerialAdapter(LinearWrapper):
 
 
 class ParallelAdapter(nn.Module):
-    """A sub-layer and, beside it, an adapter that reads the same input."""
+    """A sub-layer and, beside it, an adapter that reads the same input: (…, dim) -> (…, dim)."""
 
     def __init__(self, sublayer: nn.Module, adapter: BottleneckAdapter):
         super().__init__()

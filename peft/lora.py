@@ -99,7 +99,10 @@ class LoRALayer(nn.Module):
 
 
 class LinearWithLoRA(LinearWrapper):
-    """A linear layer and the low-rank update beside it; options as for LoRALayer, which ``update`` may replace."""
+    """A linear layer and the low-rank update beside it: x (…, in_dim) -> W x + b + s · B A x (…, out_dim).
+
+    Options as for LoRALayer, in whose place ``update`` may put another class.
+    """
 
     lora: LoRALayer
 

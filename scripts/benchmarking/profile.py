@@ -65,6 +65,7 @@ def matrices(name: str, shapes: list) -> list:
 
 
 def product_operations(name: str, shapes: list) -> int:
+    """Operations of one matrix product: a multiplication and an addition for each of rows × inner × columns."""
     (rows, inner), (_, columns) = matrices(name, shapes)
     return 2 * math.prod((rows, inner, columns))
 

@@ -151,6 +151,7 @@ def bounds(steps: int, rounds: int) -> list[int]:
 
 
 def turned(names: list[str], turn: int) -> list[str]:
+    """The names in a circle, begun at ``turn``, so that no arm is always the first of a round."""
     turn %= len(names)
     return names[turn:] + names[:turn]
 
@@ -182,6 +183,7 @@ def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: 
 
 
 def epoch_seconds(records: list[dict], epoch_positions: int) -> float:
+    """Seconds for a whole epoch, scaled from the positions of the steps that were run."""
     seconds = sum(sum(record["seconds"]) for record in records)
     return seconds * epoch_positions / sum(record["positions"] for record in records)
 

@@ -113,6 +113,7 @@ def report(tables: list[dict]) -> str:
 
 
 def seconds(cost: dict) -> float:
+    """Seconds to load a table and train one epoch on it."""
     return cost["load_seconds"] + cost["epoch_seconds"]
 
 

@@ -68,18 +68,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive_int(text: str) -> int:
+    """Type of an option: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def seed(text: str) -> int:
+    """Type of an option: a whole number that NumPy takes as a seed too."""
     if not text.isdecimal() or int(text) >= SEED_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {SEED_LIMIT - 1}")
     return int(text)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Add ``--model``, ``--assets`` and ``--device``."""
     parser.add_argument(
         "--model",
         default=default,
@@ -196,6 +199,7 @@ def describe(error: Exception) -> str:
 
 
 def fail(message: str, status: int, everywhere: bool = True, prefix: str = "error: ") -> None:
+    """Print one line on standard error and exit with this status."""
     if everywhere or is_first_process():
         print(prefix + message, file=sys.stderr)
     sys.exit(status)

@@ -55,6 +55,7 @@ def windows(files: Sequence[Path]) -> Tensor:
 
 
 def read(file: Path) -> str:
+    """The text of a file, packed by xz or not. Raises InputError when it is not UTF-8."""
     opener = lzma.open if file.suffix == ".xz" else open
     try:
         with opener(file, "rt", encoding="utf-8") as content:
