@@ -129,8 +129,10 @@ def make_dataset(
         )
     positive = positive_class(classes, pd.concat(splits)["label"])
     ids = {label: index for index, label in enumerate(classes)}
-    parts = [part.assign(label=part["label"].map(ids).astype("int64"))[["text", "label"]] for part in splits]
-    return Dataset(name, protocol, classes, positive, *parts, notes)
+    train, validation, test = (
+        part.assign(label=part["label"].map(ids).astype("int64"))[["text", "label"]] for part in splits
+    )
+    return Dataset(name, protocol, classes, positive, train, validation, test, notes)
 
 
 def protocol_unused(protocol: str) -> tuple[str, ...]:

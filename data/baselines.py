@@ -7,7 +7,7 @@ A method's accuracy means little alone. On short messages, counting words and wo
 hard to beat.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -31,14 +31,14 @@ def tfidf(dataset: Dataset) -> dict[str, dict]:
     return metrics_of(dataset, fit_tfidf(dataset))
 
 
-def fit_majority(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
+def fit_majority(dataset: Dataset) -> Callable[[Sequence[str]], np.ndarray]:
     """Return texts -> (messages, classes) probabilities: the training set's proportions, the same for all messages."""
     counts = np.bincount(dataset.train["label"], minlength=len(dataset.classes))
     proportions = counts / counts.sum()  # (classes,)
     return lambda texts: np.tile(proportions, (len(texts), 1))
 
 
-def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
+def fit_tfidf(dataset: Dataset) -> Callable[[Sequence[str]], np.ndarray]:
     """Return the fitted classifier: texts -> (messages, classes) probabilities.
 
     tf-idf = how often a word stands in this message × how rare it is among the training messages. The
@@ -58,7 +58,7 @@ def fit_tfidf(dataset: Dataset) -> Callable[[Iterable[str]], np.ndarray]:
     return lambda texts: best.predict_proba(vectorizer.transform(texts))
 
 
-def metrics_of(dataset: Dataset, predict: Callable[[Iterable[str]], np.ndarray]) -> dict[str, dict]:
+def metrics_of(dataset: Dataset, predict: Callable[[Sequence[str]], np.ndarray]) -> dict[str, dict]:
     """Return ``{split: metrics}`` for ``predict``: texts -> (messages, classes) probabilities."""
     positive = None if dataset.positive is None else dataset.classes.index(dataset.positive)
     parts = {split: getattr(dataset, split) for split in SPLITS}

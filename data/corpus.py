@@ -22,14 +22,16 @@ import lzma
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tiktoken
 from tqdm import tqdm
 
 from gpt2.errors import InputError
@@ -38,7 +40,7 @@ from gpt2.training.runs import read_json
 
 CACHE = Path(__file__).parent / "cache"
 SEPARATOR = "<|endoftext|>"
-OPENERS = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[..., Any]] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
 PASSAGE = 8_000  # characters
 CUTS = (r"(?<=\n\n)", r"(?<=\n)", r"(?<= )", r"(?<=.)")  # behind blank lines, lines, words, characters
 PARTS = ("train", "held_out")
@@ -59,10 +61,13 @@ class Corpus:
         return self.meta["held_out"]["bytes"] / self.meta["held_out"]["tokens"]
 
 
-def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, held_out: float = 0.01) -> Corpus:
+def load_corpus(
+    texts: Sequence[str | Path], tokenizer: tiktoken.Encoding, cache: Path = CACHE, held_out: float = 0.01
+) -> Corpus:
     """Token files of these files and folders: those in ``cache`` if the texts have not changed, else built now.
 
-    tokenizer   a tiktoken Encoding; ``held_out`` is the share of the text to hold out.
+    held_out   the share of the text to hold out
+
     Raises InputError for a path, a file or a vocabulary that cannot be used, or when there is too little to hold out.
     """
     if tokenizer.n_vocab > 2**16:
@@ -81,7 +86,7 @@ def load_corpus(texts: list[str | Path], tokenizer, cache: Path = CACHE, held_ou
     return Corpus(folder, **arrays, meta=read_json(folder / "meta.json"))
 
 
-def text_files(texts: list[str | Path]) -> list[Path]:
+def text_files(texts: Sequence[str | Path]) -> list[Path]:
     """The files named, and all in the folders named, in a stable order.
 
     Files in a folder whose names are all capitals, such as README.txt and SOURCE.txt, are about the texts and left out.
@@ -105,6 +110,7 @@ def text_files(texts: list[str | Path]) -> list[Path]:
 
 
 def sha256(file: Path) -> str:
+    """Fingerprint of a file's bytes."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -141,12 +147,13 @@ def passages(document: str) -> list[str]:
 
 
 def digest(text: str) -> str:
+    """Fingerprint of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def lengths(texts: Iterable[str]) -> Counter:
     """Characters by digest: copies of a text count together, and so go the same way."""
-    counter = Counter()
+    counter: Counter[str] = Counter()
     for text in texts:
         counter[digest(text)] += len(text)
     return counter
@@ -170,7 +177,7 @@ def plan(files: list[Path], share: float) -> tuple[set[Path], set[str]]:
         groups.setdefault(file if len(texts) > 1 else None, {})[file] = texts
     to_cut, held_out = set(), set()
     for group in groups.values():
-        whole = Counter()
+        whole: Counter[str] = Counter()
         for texts in group.values():
             whole.update(texts)
         chosen = choose(whole, share)
@@ -196,7 +203,7 @@ def why_nothing_is_held_out(texts: list[str]) -> str:
     )
 
 
-def build(files: list[Path], folder: Path, rules: dict, tokenizer, share: float) -> None:
+def build(files: list[Path], folder: Path, rules: dict, tokenizer: tiktoken.Encoding, share: float) -> None:
     """Encode the files into ``folder``; train.bin and held_out.bin by atomic writes, meta.json last."""
     to_cut, held_out = plan(files, share)
     end = tokenizer.encode_single_token(SEPARATOR)

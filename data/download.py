@@ -146,6 +146,7 @@ def sha256_of(content: bytes, name: str) -> str:
 
 
 def read(path: Path) -> bytes:
+    """A file's bytes. Raises InputError when they cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -36,6 +36,7 @@ in random splits of 70/10/20 %:
 
 import random
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,7 @@ SHORT = {
 }  # fmt: skip
 
 Sections = dict[str, tuple[str, ...]]
+Uniform = Callable[[], float]  # draws from [0, 1)
 
 
 def practice_messages(n: int = 2000, seed: int = 2024) -> pd.DataFrame:
@@ -84,7 +86,7 @@ def read_templates(path: Path = TEMPLATES) -> Sections:
     return {name: tuple(lines) for name, lines in sections.items()}
 
 
-def expand(template: str, side: str, sections: Sections, uniform) -> str:
+def expand(template: str, side: str, sections: Sections, uniform: Uniform) -> str:
     """Fill every slot of ``template``, and the slots of what is filled in, for ``side`` "ham" or "spam"."""
 
     def fill(slot: re.Match) -> str:
@@ -102,7 +104,7 @@ def expand(template: str, side: str, sections: Sections, uniform) -> str:
     return SLOT.sub(fill, template)
 
 
-def pick(options, uniform):
+def pick(options: Sequence[str], uniform: Uniform) -> str:
     """Return one of ``options``, all equally likely."""
     return options[int(uniform() * len(options))]
 
@@ -115,7 +117,7 @@ def tidy(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def misspell(text: str, uniform) -> str:
+def misspell(text: str, uniform: Uniform) -> str:
     """Write the message as one of many people would, the same people for both classes.
 
     Six in ten are careful. The others, each sloppy to a degree, shorten words, drop apostrophes, commas and full
@@ -131,7 +133,8 @@ def misspell(text: str, uniform) -> str:
     return text.upper() if uniform() < 0.01 else text
 
 
-def misspell_word(word: str, sloppy: float, uniform) -> str:
+def misspell_word(word: str, sloppy: float, uniform: Uniform) -> str:
+    """One word as someone ``sloppy`` (0 to 0.5) would write it."""
     if sloppy == 0 or KEEP.search(word):
         return word
     core = word.strip('.,?!:"').lower()

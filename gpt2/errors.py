@@ -6,6 +6,7 @@ The sentence says what was found, where, and what to do next.
 
 import math
 import operator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -23,7 +24,7 @@ class RunError(RuntimeError):
     """The input was fine, but the run could not be finished: exit status 1."""
 
 
-def whole_number(what: str, value: object, least: int = 1, most: float = math.inf) -> int:
+def whole_number(what: str, value: Any, least: int = 1, most: float = math.inf) -> int:
     """An option's value as an int, NumPy's whole numbers too. Raises InputError for anything else."""
     try:
         number = operator.index(value)

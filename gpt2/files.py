@@ -40,7 +40,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)  # one step on every system: readers see the old file or the new one
     except (OSError, SafetensorError) as error:
         number = error_number(error)
-        if number not in NO_ROOM:
+        if number is None or number not in NO_ROOM:
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:

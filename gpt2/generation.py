@@ -162,6 +162,7 @@ def check_options(
     top_p: float | None,
     lengths: Tensor,
 ) -> None:
+    """Raise InputError unless ``generate`` can continue tokens (B, T) of these lengths (B,) with these options."""
     if has_classification_head(model):
         raise InputError("this model is a classifier: its head scores classes, not tokens; use a language model")
     room = model.config.n_positions - model.virtual_positions()

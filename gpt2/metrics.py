@@ -10,6 +10,8 @@ Accuracy alone misleads when classes are unequal: where 13 % of messages are spa
 is 87 % accurate and has recall 0.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
@@ -33,11 +35,12 @@ def classification_metrics(
         raise RunError("the model's outputs are not finite numbers; training diverged, try a smaller learning rate")
     predictions = probabilities.argmax(axis=1)
     if positive_index is None:
-        truth, called, averaging = labels, predictions, {"average": "macro"}
+        truth, called, average = labels, predictions, "macro"
     else:
-        truth, called = labels == positive_index, predictions == positive_index
-        averaging = {"average": "binary", "pos_label": True}
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, called, zero_division=0, **averaging)
+        truth, called, average = labels == positive_index, predictions == positive_index, "binary"
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth, called, pos_label=True, average=average, zero_division=0
+    )
     metrics: dict[str, float | int | None] = {
         "accuracy": float(accuracy_score(labels, predictions)),
         "precision": float(precision),
@@ -51,6 +54,6 @@ def classification_metrics(
     return metrics
 
 
-def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> list[list[int]]:
+def confusion(labels: Sequence[int] | np.ndarray, predictions: np.ndarray, num_classes: int) -> list[list[int]]:
     """Return the table ``[true class][predicted class]`` of counts, num_classes × num_classes."""
     return confusion_matrix(labels, predictions, labels=range(num_classes)).tolist()

@@ -22,6 +22,8 @@ The trade-off: the non-linearity makes adapters more than a change of weights, s
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ from gpt2.model import GPT2
 from peft.options import AdapterOptions
 from peft.wrappers import LinearWrapper, trained_dtype
 
-NONLINEARITIES = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "tanh": F.tanh}
 
 
 class BottleneckAdapter(nn.Module):
@@ -61,7 +63,7 @@ class BottleneckAdapter(nn.Module):
 
 
 class SerialAdapter(LinearWrapper):
-    """A sub-layer's last linear layer, then the adapter on its output, with a skip connection around it."""
+    """A sub-layer's last linear layer, then the adapter on its output, with a skip around it: (…, in) -> (…, dim)."""
 
     def __init__(self, linear: nn.Module, adapter: BottleneckAdapter):
         super().__init__()
@@ -73,7 +75,7 @@ class SerialAdapter(LinearWrapper):
 
 
 class ParallelAdapter(nn.Module):
-    """A sub-layer and, beside it, an adapter that reads the same input."""
+    """A sub-layer and, beside it, an adapter that reads the same input: (…, dim) -> (…, dim)."""
 
     def __init__(self, sublayer: nn.Module, adapter: BottleneckAdapter):
         super().__init__()

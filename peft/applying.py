@@ -50,9 +50,9 @@ def check(model: nn.Module, method: str, options: dict) -> None:
 def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> None:
     """``apply``, without the fingerprint of the base, and without a way back."""
     check(model, method, options)
-    options = METHODS[method].options_type(**without_numpy(options))
+    chosen = METHODS[method].options_type(**without_numpy(options))
     freeze(model)
-    METHODS[method].insert(model, options)
+    METHODS[method].insert(model, chosen)
     model.train(model.training)  # new modules start in training mode, whatever the model is in
     if has_classification_head(model) and not METHODS[method].lora_head:
         model.lm_head.requires_grad_(True)
@@ -61,7 +61,7 @@ def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **
     if not trainable_parameters(model):
         raise InputError(f"{method} trains nothing on this model; give it a classification head first")
     keep_trained_in_float32(model)
-    settings = {name: getattr(options, name) for name in METHODS[method].options}
+    settings = {name: getattr(chosen, name) for name in METHODS[method].options}
     if modules_to_save:
         settings["modules_to_save"] = modules_to_save
     model.peft = PeftState(method, settings)

@@ -91,6 +91,7 @@ def watch_optimizers() -> None:
 
 
 def before_step(optimizer: torch.optim.Optimizer, *_) -> None:
+    """Keep A and B of the frozen variant's layers that this optimiser is about to move."""
     moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for layer in [layer for layer in learning if id(layer.A) in moved]:
         before[layer] = layer.A.detach().clone(), layer.B.detach().clone()
@@ -98,6 +99,7 @@ def before_step(optimizer: torch.optim.Optimizer, *_) -> None:
 
 @torch.no_grad()
 def after_step(*_) -> None:
+    """Put back every row and column but b."""
     for layer, (A, B) in list(before.items()):
         still = [i for i in range(layer.rank) if i + 1 not in learning[layer]]
         layer.A[still], layer.B[:, still] = A[still], B[:, still]

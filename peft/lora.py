@@ -99,9 +99,14 @@ class LoRALayer(nn.Module):
 
 
 class LinearWithLoRA(LinearWrapper):
-    """A linear layer and the low-rank update beside it; options as for LoRALayer, which ``update`` may replace."""
+    """A linear layer and the low-rank update beside it: x (…, in_dim) -> W x + b + s · B A x (…, out_dim).
 
-    def __init__(self, linear: nn.Module, rank: int, alpha: float, update: type = LoRALayer, **options):
+    Options as for LoRALayer, in whose place ``update`` may put another class.
+    """
+
+    lora: LoRALayer
+
+    def __init__(self, linear: nn.Module, rank: int, alpha: float, update: type[LoRALayer] = LoRALayer, **options):
         super().__init__()
         self.linear = linear
         lora = update(self.in_features, self.out_features, rank, alpha, **options)
@@ -172,6 +177,14 @@ def replace_linear_with_lora(
 
 def lora(model: nn.Module, options: LoRAOptions) -> None:
     """Put LoRA on every chosen layer, the classification head included."""
-    own = {"scaling": options.scaling, "dropout": options.dropout, "init": options.init}
-    where = options.target_modules, options.layers_to_transform, options.train_head
-    replace_linear_with_lora(model, options.rank, options.alpha, *where, **own)
+    replace_linear_with_lora(
+        model,
+        options.rank,
+        options.alpha,
+        options.target_modules,
+        options.layers_to_transform,
+        options.train_head,
+        scaling=options.scaling,
+        dropout=options.dropout,
+        init=options.init,
+    )

@@ -11,11 +11,12 @@ PyTorch is not imported here, because ``--help`` should not wait for it.
 import dataclasses
 import typing
 from dataclasses import Field, dataclass
+from typing import Any
 
 NO_CHANGE = object()
 
 
-def option(default, help: str, loaded=NO_CHANGE):
+def option(default: Any, help: str, loaded: Any = NO_CHANGE) -> Any:
     """A dataclass field that is an option.
 
     loaded   the value for an adapter that is loaded from a file, where an option only serves training, such as a
@@ -24,7 +25,7 @@ def option(default, help: str, loaded=NO_CHANGE):
     return dataclasses.field(default=default, metadata={"help": help, "loaded": loaded})
 
 
-def fixed(value):
+def fixed(value: Any) -> Any:
     """A dataclass field that nobody may set."""
     return dataclasses.field(default=value, init=False)
 
@@ -46,6 +47,8 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveOptions(Options):
+    """Of ``selective``."""
+
     blocks: int = option(1, "how many blocks to train, counted from the top")
 
 
@@ -62,22 +65,30 @@ class LowRankOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class MinLoRAOptions(LowRankOptions):
+    """Of ``minlora``, and all that LoRA shares with it."""
+
     scaling: str = option("alpha/rank", "scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)")
     init: str = option("kaiming", "start of A: kaiming, or normal (std 1/√rank)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoRAOptions(MinLoRAOptions):
+    """Of ``lora`` and ``dora``."""
+
     dropout: float = option(0.0, "dropout before A while training")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RsLoRAOptions(LoRAOptions):
+    """Of ``rslora``: its scaling is what it is."""
+
     scaling: str = fixed("alpha/sqrt(rank)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DyLoRAOptions(LowRankOptions):
+    """Of ``dylora``."""
+
     rank: int = option(8, "the largest rank r")
     alpha: float = option(8, "numerator of the update's scale alpha/b")
     frozen: bool = option(False, "in a step with rank b, update only row and column b")
@@ -85,6 +96,8 @@ class DyLoRAOptions(LowRankOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class QLoRAOptions(LoRAOptions):
+    """Of ``qlora``."""
+
     target_modules: str = option("all", "layers to give LoRA to: all (linear ones), or names such as q_proj,v_proj")
     layers_to_transform: str | None = option(None, "LoRA only in these blocks, such as 0-3,11")
     bits: int = option(4, "4 (NormalFloat) or 8 (int8) for the base's weights")
@@ -94,6 +107,8 @@ class QLoRAOptions(LoRAOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions(Options):
+    """Of the three bottleneck adapters."""
+
     bottleneck: int = option(32, "inner width of each adapter")
     nonlinearity: str = option("relu", "relu, gelu, silu or tanh")
     adapter_scale: float = option(1.0, "factor on the adapter's output")
@@ -101,11 +116,15 @@ class AdapterOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class IA3Options(Options):
+    """Of ``ia3``."""
+
     queries: bool = option(False, "scale the queries too, as Hugging Face peft does on GPT-2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions(Options):
+    """Of ``prompt``."""
+
     virtual_tokens: int = option(20, "number of trained vectors")
     init: str = option(
         "vocabulary",
@@ -119,6 +138,8 @@ class PromptOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PTuningOptions(Options):
+    """Of ``p-tuning``."""
+
     virtual_tokens: int = option(20, "number of soft tokens, all before the text; a template counts its own")
     template: str | None = option(None, 'where soft tokens stand, such as "[P][P] TEXT [P]"')
     encoder: str = option("mlp", "mlp or lstm")
@@ -128,16 +149,22 @@ class PTuningOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixOptions(Options):
+    """Of ``prefix``."""
+
     virtual_tokens: int = option(20, "trained positions before the text")
     prefix_hidden: int = option(512, "width of the network that makes them; 0 trains them directly", loaded=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PTuningV2Options(PrefixOptions):
+    """Of ``p-tuning-v2``: a prefix without the network."""
+
     prefix_hidden: int = fixed(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MAMOptions(AdapterOptions, PrefixOptions):
+    """Of ``mam``: those of its adapter and of its prefix."""
+
     virtual_tokens: int = option(30, "trained positions before the text")
     adapter_scale: float = option(4.0, "factor on the adapter's output")

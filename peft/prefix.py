@@ -35,7 +35,7 @@ from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from peft.merging import finished
 from peft.options import PrefixOptions
-from peft.prompt import PromptPerTask, check_virtual_tokens, chosen
+from peft.prompt import PerTask, check_virtual_tokens, chosen
 from peft.wrappers import trained_dtype
 
 
@@ -101,7 +101,7 @@ class SharedStart(nn.Module):
         return torch.tanh(self.linear(self.start))
 
 
-class PrefixPerTask(PromptPerTask):
+class PrefixPerTask(PerTask):
     """Several prefixes of one block, and for each message of a batch the one to use: -> (B, H, P, D) twice.
 
     for block, other in zip(spam_model.h, news_model.h):
@@ -110,8 +110,7 @@ class PrefixPerTask(PromptPerTask):
     """
 
     def __init__(self, prefixes: list[PrefixTuning]):
-        nn.Module.__init__(self)
-        self.prompts, self.tasks = nn.ModuleList(prefixes), None
+        super().__init__(prefixes)
         self.length = prefixes[0].length
         if len({prefix.length for prefix in prefixes}) > 1:
             raise InputError("the prefixes of one batch must have the same number of virtual tokens")

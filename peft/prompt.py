@@ -116,7 +116,16 @@ class PromptEncoder(nn.Module):
         return self.mlp(x)
 
 
-class PromptPerTask(nn.Module):
+class PerTask(nn.Module):
+    """Several prompts or prefixes, and for each message of a batch the one to use."""
+
+    def __init__(self, prompts: list):
+        super().__init__()
+        self.prompts = nn.ModuleList(prompts)
+        self.tasks: Tensor | None = None  # (B,), set by select_tasks
+
+
+class PromptPerTask(PerTask):
     """Several prompts of one shape, and for each message of a batch the one to use.
 
         model.prompt = PromptPerTask([spam_model.prompt, news_model.prompt])
@@ -126,14 +135,10 @@ class PromptPerTask(nn.Module):
     """
 
     def __init__(self, prompts: list[SoftPrompt]):
-        super().__init__()
-        self.prompts, self.tasks = nn.ModuleList(prompts), None
+        super().__init__(prompts)
         self.trailing = prompts[0].trailing
         if len({(p().shape, p.trailing) for p in prompts}) > 1:
             raise InputError("the prompts of one batch must have the same number of virtual tokens on the same sides")
-
-    def select(self, tasks: Tensor) -> None:
-        self.tasks = tasks
 
     def forward(self) -> Tensor:
         return chosen([prompt() for prompt in self.prompts], self.tasks)  # (B, P, C)
@@ -142,7 +147,7 @@ class PromptPerTask(nn.Module):
         return chosen([prompt.after() for prompt in self.prompts], self.tasks)  # (B, Q, C)
 
 
-def chosen(of_each_task: list[Tensor], tasks: Tensor | None) -> Tensor:
+def chosen(of_each_task: list[Tensor] | tuple[Tensor, ...], tasks: Tensor | None) -> Tensor:
     """One tensor per task, and a task number per message (B,) -> (B, …)."""
     if tasks is None:
         raise InputError("which task is each message of the batch? call select_tasks(model, tasks) first")
@@ -151,12 +156,12 @@ def chosen(of_each_task: list[Tensor], tasks: Tensor | None) -> Tensor:
 
 def select_tasks(model: GPT2, tasks: list[int] | Tensor) -> None:
     """Say which task, 0 to number of tasks - 1, each message of the next batches belongs to."""
-    tasks = torch.as_tensor(tasks, device=model.wte.weight.device)
+    numbers = torch.as_tensor(tasks, device=model.wte.weight.device)
     for module in model.modules():
-        if isinstance(module, PromptPerTask):
-            if tasks.min() < 0 or tasks.max() >= len(module.prompts):
-                raise InputError(f"tasks {tasks.tolist()}: this model has tasks 0 to {len(module.prompts) - 1}")
-            module.select(tasks)
+        if isinstance(module, PerTask):
+            if numbers.min() < 0 or numbers.max() >= len(module.prompts):
+                raise InputError(f"tasks {numbers.tolist()}: this model has tasks 0 to {len(module.prompts) - 1}")
+            module.tasks = numbers
 
 
 def check_virtual_tokens(model: GPT2, virtual_tokens: int) -> None:
@@ -177,12 +182,12 @@ def starting_vectors(model: GPT2, count: int, init: str, init_text: str | None) 
                 f"init_text is {init_text!r}, expected a text in words that this model's vocabulary has",
                 argument="init_text",
             )
-        ids = torch.tensor(ids).repeat(math.ceil(count / len(ids)))[:count]
+        tokens = torch.tensor(ids).repeat(math.ceil(count / len(ids)))[:count]
     elif init == "vocabulary":
-        ids = torch.randint(min(COMMON, vocabulary), (count,))
+        tokens = torch.randint(min(COMMON, vocabulary), (count,))
     else:
         return torch.empty(count, C).uniform_(-0.5, 0.5).to(model.wte.weight)  # range of the paper, section 3.2
-    return model.wte(ids.to(model.wte.weight.device)).clone()
+    return model.wte(tokens.to(model.wte.weight.device)).clone()
 
 
 def parse_template(template: str) -> tuple[int, int]:

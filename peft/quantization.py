@@ -26,6 +26,7 @@ which costs time; and the model computes with weights that are up to a few perce
 
 import functools
 from statistics import NormalDist
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,12 +124,12 @@ class MultiplyByQuantized(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, quantized: QuantizedTensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, quantized: QuantizedTensor) -> Tensor:
         ctx.quantized = quantized
         return F.linear(x, quantized.dequantize().to(x.dtype))
 
     @staticmethod
-    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return g @ ctx.quantized.dequantize().to(g.dtype), None  # W is frozen: no gradient for it
 
 

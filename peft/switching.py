@@ -51,7 +51,8 @@ class Adapters:
     def __init__(self, base: GPT2):
         if state_of(base).method or has_classification_head(base):
             raise InputError("adapters are added to a fresh language model, without a method or head of its own")
-        self.base, self.models = base.eval(), {}
+        self.base = base.eval()
+        self.models: dict[str, GPT2] = {}
 
     def add(self, name: str, folder: str | Path) -> None:
         """Load a folder that peft.save or Hugging Face's peft has written. Raises InputError as peft.load does."""
@@ -173,6 +174,7 @@ class HeadPerRow(PerRow):
 
 
 def inside(layer: nn.Module) -> nn.Module:
+    """The layer that a wrapper stands around; any other layer is itself."""
     return layer.linear if isinstance(layer, LinearWrapper) else layer
 
 

@@ -78,6 +78,7 @@ def matching(model: nn.Module, names: str, kinds: Kinds) -> list[str]:
 
 
 def fits(name: str, wanted: str) -> bool:
+    """Is, ends with, or (with * or ?) matches a module's name the wanted one?"""
     return name == wanted or name.endswith(f".{wanted}") or fnmatch.fnmatchcase(name, wanted)
 
 
@@ -134,6 +135,7 @@ def leave_fast_path(model: nn.Module, name: str) -> None:
 
 
 def parent(model: nn.Module, name: str) -> nn.Module:
+    """The module that holds the module of this name."""
     return model.get_submodule(name.rpartition(".")[0])
 
 

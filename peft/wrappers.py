@@ -8,12 +8,13 @@ its ε = 1e-8 is zero in float16. So an update is computed in float32, and its r
 """
 
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def linear_kinds() -> tuple[type, ...]:
+def linear_kinds() -> tuple[type[nn.Module], ...]:
     """The classes of linear layers: nn.Linear, and Conv1D where transformers is in use."""
     library = sys.modules.get("transformers.pytorch_utils")
     return (nn.Linear, library.Conv1D) if library else (nn.Linear,)
@@ -65,7 +66,7 @@ def plain_like(linear: nn.Module, W: Tensor) -> nn.Module:
     weight = nn.Parameter(W.to(linear.weight.dtype), requires_grad=False)
     if is_transposed(linear):
         kind = linear_kinds()[1]
-        new = kind.__new__(kind)
+        new = nn.Module.__new__(kind)
         new.__dict__.update(vars(linear), _modules={}, _parameters={"weight": None, "bias": linear.bias})
         new.weight = nn.Parameter(weight.T.contiguous(), requires_grad=False)
         return new
@@ -90,7 +91,7 @@ def keep_trained_in_float32(model: nn.Module) -> None:
             parameter.data = parameter.data.float()
 
 
-def cast(x, dtype: torch.dtype):
+def cast(x: Any, dtype: torch.dtype) -> Any:
     """A tensor of floating-point numbers, or a tuple with such tensors, in this precision; anything else as it is."""
     if isinstance(x, tuple):
         return tuple(cast(part, dtype) for part in x)

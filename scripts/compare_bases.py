@@ -14,10 +14,14 @@ import argparse
 import csv
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import cli
 from gpt2.errors import InputError
 from gpt2.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAME = ("data", "protocol", "epochs")  # columns of results.csv
 
@@ -55,7 +59,7 @@ def base(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def read(bases: dict[str, Path]):
+def read(bases: dict[str, Path]) -> "tuple[pd.DataFrame, pd.DataFrame, dict]":
     """A row for each run (base, method, seed, accuracy), who was right about which message (columns ``base method``),
     and the settings that all share. Raises InputError when the folders are not of the same data and protocol."""
     import pandas as pd
@@ -78,11 +82,11 @@ def read(bases: dict[str, Path]):
         for row in runs.itertuples():
             if (folder / "runs" / row.run).is_dir():
                 answers.append((f"{name} {row.method}", row.seed, answers_of(folder / "runs" / row.run)))
-    settings = {key: first[key].iloc[0] for key in SAME}
+    settings = {key: runs[key].iloc[0] for key in SAME}  # the same in all
     return pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"]), correctness(iter(answers)), settings
 
 
-def report(summary, correct, names: list[str], settings: dict, command: str) -> str:
+def report(summary: "pd.DataFrame", correct: "pd.DataFrame", names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
     import peft
     from common.markdown import DASH, code_block, counted, plain, plus_minus, points, table

@@ -16,6 +16,7 @@ from common import cli
 def main(argv: list[str]) -> None:
     cli.Parser(description=__doc__).parse_args(argv)
 
+    import pandas as pd
     import torch
     import torch.nn.functional as F
 
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
     add_classification_head(model, num_classes=len(dataset.classes))
     peft.apply(model, "lora", rank=8, alpha=8)
 
-    def batches_of(part) -> MessageBatches:
+    def batches_of(part: pd.DataFrame) -> MessageBatches:
         tokens, _ = encode(part.text.tolist(), get_tokenizer(), model.config.n_positions)
         return MessageBatches(tokens, part.label.tolist(), batch_size=8)
 
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> None:
     right = 0
     with torch.no_grad():
         for _, (tokens, lengths, labels) in test.by_length():
-            right += (classify(model, tokens, lengths).argmax(dim=-1) == labels).sum().item()
+            right += int((classify(model, tokens, lengths).argmax(dim=-1) == labels).sum())
     print(f"test accuracy {right / len(dataset.test):.1%} on {len(dataset.test):,} messages")
 
 

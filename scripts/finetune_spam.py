@@ -16,10 +16,16 @@ import contextlib
 import io
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_options
 from common.recipes import RECIPE_OPTIONS, RECIPES, make_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpt2.checkpoints.hub import Checkpoint
 
 
 def main(argv: list[str]) -> None:
@@ -36,7 +42,14 @@ def main(argv: list[str]) -> None:
         fine_tune(args, options, checkpoint, device, started, stack)
 
 
-def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, started: float, stack) -> None:
+def fine_tune(
+    args: argparse.Namespace,
+    options: dict,
+    checkpoint: "Checkpoint",
+    device: "torch.device",
+    started: float,
+    stack: contextlib.ExitStack,
+) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     import torch
 

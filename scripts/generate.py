@@ -15,9 +15,14 @@ The zero-shot experiment: ask the untrained model for a verdict, and see that it
 import codecs
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from common import cli
 from common.text import read_lines
+
+if TYPE_CHECKING:
+    import tiktoken
+    import torch
 
 SEPARATOR = "-" * 40  # a line between two texts
 ZERO_SHOT = "Is the following text 'spam'? Answer with 'yes' or 'no': '{}'"  # Raschka's question, 2024
@@ -82,7 +87,7 @@ def main(argv: list[str]) -> None:
     print(f"\n({timings})", file=sys.stderr)
 
 
-def print_as_written(prompt: str, new: Iterator, tokenizer) -> None:
+def print_as_written(prompt: str, new: "Iterator[torch.Tensor]", tokenizer: "tiktoken.Encoding") -> None:
     """Show a text while it is written, token by token."""
     from gpt2.tokenizer import END_OF_TEXT
 
@@ -92,7 +97,7 @@ def print_as_written(prompt: str, new: Iterator, tokenizer) -> None:
             print(prompt, end="", flush=True)
         if token.item() == END_OF_TEXT:
             break
-        print(decoder.decode(tokenizer.decode_single_token_bytes(token.item())), end="", flush=True)
+        print(decoder.decode(tokenizer.decode_single_token_bytes(int(token))), end="", flush=True)
     print(decoder.decode(b"", final=True))
 
 

@@ -18,8 +18,12 @@ import argparse
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import cli
+
+if TYPE_CHECKING:
+    import torch
 
 
 def main(argv: list[str]) -> None:
@@ -99,7 +103,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def pretrain_on(device, args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+def pretrain_on(device: "torch.device", args: argparse.Namespace, stack: contextlib.ExitStack) -> None:
     """The run, in one process of possibly several; only the main one prints and writes. ``stack`` keeps its lock."""
     import torch
 

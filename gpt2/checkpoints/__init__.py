@@ -1,0 +1,1 @@
+"""Weights: find, download, verify, load and save them."""

@@ -25,7 +25,7 @@ def sha256(tensor: Tensor, precision: torch.dtype = torch.float32) -> str:
     """Fingerprint of a tensor's bytes in this precision, little-endian and row by row."""
     rounded = tensor.to(precision).contiguous()
     bits = rounded.view({4: torch.int32, 2: torch.int16}[rounded.element_size()]).numpy()
-    return hashlib.sha256(bits.astype(bits.dtype.newbyteorder("<"), copy=False)).hexdigest()
+    return hashlib.sha256(bits.astype(bits.dtype.newbyteorder("<"), copy=False).data).hexdigest()
 
 
 def fingerprint(model: nn.Module, precision: torch.dtype = torch.float32) -> str:
@@ -72,5 +72,6 @@ def same_base(saved: dict[str, str], here: dict[str, str]) -> bool:
 def read_fingerprints() -> dict[str, str]:
     """Tensor name -> sha256 for GPT-2 124M; the head's is the embedding's, to which it is tied."""
     lines = FINGERPRINTS.read_text(encoding="ascii").splitlines()
-    table = dict(reversed(line.split()) for line in lines if not line.startswith("#"))
+    pairs = (line.split() for line in lines if not line.startswith("#"))
+    table = {name: digest for digest, name in pairs}
     return table | {"lm_head.weight": table["wte.weight"]}

@@ -85,8 +85,9 @@ def local_folder(name: str, assets: str | Path | None) -> Path | None:
         return folder / name
     from huggingface_hub import try_to_load_from_cache
 
-    cached = [try_to_load_from_cache(repository(name), file) for file in ("config.json", "model.safetensors")]
-    return Path(cached[1]).parent if all(isinstance(path, str) for path in cached) else None
+    config = try_to_load_from_cache(repository(name), "config.json")
+    weights = try_to_load_from_cache(repository(name), "model.safetensors")
+    return Path(weights).parent if isinstance(config, str) and isinstance(weights, str) else None
 
 
 def assets_folder(assets: str | Path | None) -> Path | None:
@@ -101,6 +102,7 @@ def assets_folder(assets: str | Path | None) -> Path | None:
 
 
 def repository(name: str) -> str:
+    """The model's name on the Hugging Face hub."""
     return f"openai-community/{name}"
 
 

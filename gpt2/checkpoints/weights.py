@@ -44,7 +44,7 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
         raise InputError(f"{checkpoint.path}: config.json is not GPT-2 124M's, which has {SIZES['gpt2']}")
     with torch.device("meta"):  # shapes without memory, so no weight is drawn at random only to be overwritten
         model = GPT2(config)
-    model.lm_head.weight = None
+    del model.lm_head.weight  # one memory for both, below
     model = model.to_empty(device="cpu")
     model.lm_head.weight = model.wte.weight
     known = read_fingerprints() if checkpoint.name == "gpt2" else None
@@ -54,7 +54,9 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
 
 def layout(config: GPT2Config) -> dict[str, tuple[str, ...]]:
     """Hugging Face tensor name -> the names of our parameters that lie in it, one after the other."""
-    names = {name: (name,) for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias")}
+    names: dict[str, tuple[str, ...]] = {
+        name: (name,) for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias")
+    }
     for i in range(config.n_layer):
         for kind in ("weight", "bias"):
             names[f"h.{i}.ln_1.{kind}"] = (f"h.{i}.ln_1.{kind}",)
@@ -142,7 +144,7 @@ def guess_config(files: list[Path]) -> GPT2Config:
     )
 
 
-def open_safetensors(file: Path):
+def open_safetensors(file: Path) -> safe_open:
     """safetensors.safe_open, with its errors as one sentence. The file is mapped into memory, not read."""
     try:
         return safe_open(file, framework="pt")
@@ -153,6 +155,7 @@ def open_safetensors(file: Path):
 
 
 def tensor_names(file: Path) -> list[str]:
+    """Names of the tensors in a safetensors file."""
     with open_safetensors(file) as tensors:
         return list(tensors.keys())
 
@@ -208,16 +211,19 @@ def read_tensors(model: GPT2, files: list[Path], known: dict[str, str] | None, t
         raise InputError(f"{files[0]}: lm_head.weight differs from wte.weight, but GPT-2's head is tied to it")
 
 
-def copy_parts(stored: Tensor, ours: list[nn.Parameter]) -> None:
+def copy_parts(stored: Tensor, ours: list[Tensor]) -> None:
+    """Copy a stored tensor into the parameters that lie in it, one after the other, in place."""
     for parameter, part in zip(ours, stored.chunk(len(ours), dim=0), strict=True):
         parameter.copy_(part)  # float16 becomes float32 on the way
 
 
 def equal_in_float32(stored: Tensor, ours: Tensor) -> bool:
+    """Are these the same numbers, whatever the precision of the file?"""
     return torch.equal(stored.float(), ours)
 
 
-def expected_shape(name: str, ours: list[nn.Parameter]) -> tuple[int, ...]:
+def expected_shape(name: str, ours: list[Tensor]) -> tuple[int, ...]:
+    """The shape of a Hugging Face tensor that holds these parameters of ours."""
     rows = sum(len(parameter) for parameter in ours)
     shape = (rows, *ours[0].shape[1:])
     return shape[::-1] if stored_in_by_out(name) else shape

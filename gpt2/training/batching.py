@@ -20,6 +20,7 @@ from gpt2.tokenizer import END_OF_TEXT as PADDING
 
 NEIGHBOURHOOD = 16  # batches among which messages are sorted by length
 BAND = 8  # tokens: messages that differ by less count as equally long
+Tokens = Sequence[int] | np.ndarray  # of one message, not padded
 
 
 class Batch(NamedTuple):
@@ -52,7 +53,7 @@ def check_vocabulary(vocab_size: int, tokenizer: tiktoken.Encoding) -> None:
         )
 
 
-def make_batch(token_lists: Sequence[Sequence[int]], labels: Sequence[int], pad_to: int | None = None) -> Batch:
+def make_batch(token_lists: Sequence[Tokens], labels: Sequence[int], pad_to: int | None = None) -> Batch:
     """Pad messages on the right to the longest of them, or to ``pad_to`` tokens, as one batch.
 
     Raises InputError when a message is longer than ``pad_to``.
@@ -68,8 +69,8 @@ def make_batch(token_lists: Sequence[Sequence[int]], labels: Sequence[int], pad_
     return Batch(torch.from_numpy(padded), torch.tensor(lengths), torch.tensor([int(label) for label in labels]))
 
 
-def cut(items: Sequence, size: int) -> Iterator[Sequence]:
-    """Cut a sequence into pieces of ``size``; the last may be shorter."""
+def cut(items: list, size: int) -> Iterator[list]:
+    """Cut a list into chunks of ``size``; the last may be shorter."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -83,7 +84,7 @@ class MessageBatches:
 
     def __init__(
         self,
-        token_lists: Sequence[Sequence[int]],
+        token_lists: Sequence[Tokens],
         labels: Sequence[int],
         batch_size: int,
         pad_to: int | None = None,
@@ -145,6 +146,6 @@ class MessageBatches:
         size = size or self.batch_size
         return zip(cut(order, size), self._batches(order, size), strict=True)
 
-    def _batches(self, order: Sequence[int], size: int) -> Iterator[Batch]:
+    def _batches(self, order: list[int], size: int) -> Iterator[Batch]:
         for chosen in cut(order, size):
             yield make_batch([self.token_lists[i] for i in chosen], [self.labels[i] for i in chosen], self.pad_to)

@@ -16,12 +16,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
+
+T = TypeVar("T")
 
 TIMEOUT = timedelta(hours=6)  # how long one waits for another that is slow, or was put to sleep for a while
 
@@ -70,10 +73,12 @@ def processes() -> int:
 
 
 def world_size() -> int:
+    """How many processes train together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -82,7 +87,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def agree(value):
+def agree(value: T) -> T:
     """The main process's ``value`` in every process."""
     values = [value]
     if dist.is_initialized():

@@ -1,7 +1,7 @@
 """Fine-tuning a classifier: one training loop for every method.
 
 Which parameters train is decided before (they require grad); the loop only follows that. It knows a model and batches:
-``train`` and ``validation`` are any objects with
+``train`` and ``validation`` are MessageBatches, or any objects with
 
     shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
     by_length(size)         every message once, to evaluate on: (indices in the data, batch), in any order
@@ -26,6 +26,7 @@ from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
+from gpt2.training.batching import MessageBatches
 from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
 from gpt2.training.recipe import Recipe
@@ -57,8 +58,8 @@ class Progress:
 
 def finetune(
     model: nn.Module,
-    train,
-    validation,
+    train: MessageBatches,
+    validation: MessageBatches,
     recipe: Recipe,
     device: torch.device,
     batching: str | None = None,
@@ -136,7 +137,9 @@ class RunningLoss:
 
     def __init__(self, epoch: int, recipe: Recipe, steps: int):
         self.epoch, self.recipe = epoch, recipe
-        self.losses, self.correct, self.sizes = [], [], []  # one number a step
+        self.losses: list[Tensor] = []  # one number a step, as the next two
+        self.correct: list[Tensor] = []
+        self.sizes: list[float] = []
         title, hidden = f"epoch {epoch + 1}/{recipe.epochs}", None if is_main() else True
         self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=hidden)
 
@@ -199,7 +202,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    batches,
+    batches: MessageBatches,
     device: torch.device,
     pooling: str = "last",
     positive: int | None = None,

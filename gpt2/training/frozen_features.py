@@ -18,6 +18,7 @@ from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.layout import Layout
 from gpt2.model import GPT2
+from gpt2.training.batching import MessageBatches
 
 FEATURE_BATCH = 64  # messages that go through frozen blocks at a time
 
@@ -40,13 +41,13 @@ class FrozenFeatureCache:
 
     def __init__(self, model: GPT2, memory_mb: float = 500):
         self.blocks = frozen_blocks(model)
-        self.kept: dict[
-            bytes, Tensor
-        ] = {}  # a message's tokens -> (positions, C), or (1, C) when all blocks are frozen
+        # a message's tokens -> (positions, C), or (1, C) when all blocks are frozen
+        self.kept: dict[bytes, Tensor] = {}
         self.room, self.full = memory_mb * 1e6, False
 
     def __call__(self, model: GPT2, tokens: Tensor, lengths: Tensor, layout: Layout) -> tuple[Tensor, int]:
         """(1, N, C), what enters the first block above the frozen ones in this packed layout, and its index."""
+        assert layout.ends is not None and layout.rows is not None  # packed, an output at each message's end
         positions, width = layout.ends + 1, layout.rows.size(1)  # (B,) of each message, virtual ones included
         sizes = (positions - (width - tokens.size(1))).tolist()
         keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), sizes, strict=True)]
@@ -68,10 +69,10 @@ class FrozenFeatureCache:
                 continue
             self.room -= found[key].nbytes
             self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
-        x = [found[key] for key in keys]
-        return torch.stack(x) if self.blocks == len(model.h) else torch.cat(x)[None], self.blocks
+        parts = [found[key] for key in keys]
+        return torch.stack(parts) if self.blocks == len(model.h) else torch.cat(parts)[None], self.blocks
 
-    def fill(self, model: GPT2, batches, device: torch.device, pooling: str = "last") -> float:
+    def fill(self, model: GPT2, batches: MessageBatches, device: torch.device, pooling: str = "last") -> float:
         """Run the frozen blocks over all messages now, as far as there is room for what they give: many messages at a
         time are faster than the few of a training batch. Returns the seconds that it took."""
         start, count = time.perf_counter(), math.ceil(len(batches.labels) / FEATURE_BATCH)

@@ -186,7 +186,7 @@ def take_step(
     for i in mine:
         batch = windows.batch(step * recipe.accumulate + i, recipe.batch_size).to(device)
         drawn = None
-        if step < recipe.sampled_steps:
+        if sampler is not None and step < recipe.sampled_steps:
             drawn = tuple(part.to(device) for part in sampler.draw((recipe.seed, WORDS, step, i)))
         wait = world_size() > 1 and i != mine[-1]  # the processes exchange gradients once a step, not once a batch
         with loss_of.no_sync() if wait else contextlib.nullcontext():

@@ -15,6 +15,7 @@ import math
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -104,7 +105,7 @@ def read_json(path: Path) -> dict:
         raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress) -> None:
+def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Any) -> None:
     """Write everything that training needs to resume as if it had never stopped. ``progress``: any dataclass of what
     JSON can say; tensors in an attribute ``best`` are kept as tensors."""
     tensors: dict[str, Tensor] = {}
@@ -124,7 +125,7 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, p
 
 
 @torch.no_grad()
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress):
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, kind: type = Progress) -> Any:
     """Read what ``save_state`` wrote into ``model`` and ``optimizer``; returns the progress, which is of this ``kind``.
 
     What is kept is copied: a tensor that stays mapped to the file would keep Windows from replacing it. Raises
@@ -174,7 +175,7 @@ def write_confusion(
         return plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: None stands for a figure that does not exist."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}

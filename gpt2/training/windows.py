@@ -40,4 +40,5 @@ class Windows:
 
 
 def windows_at(tokens: np.ndarray, starts: list[int] | np.ndarray, context: int) -> Tensor:
+    """Windows of ``tokens`` (n,) at these starts (B,), each with the token after it: (B, context + 1) int64."""
     return torch.from_numpy(np.stack([tokens[start : start + context + 1] for start in starts]).astype(np.int64))

@@ -1,0 +1,1 @@
+"""Adapter files: our layout, that of Hugging Face's peft, and export."""

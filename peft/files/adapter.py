@@ -47,8 +47,8 @@ from peft.state import state_of, unchanged_if_refused
 
 def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that belong into an adapter file: name -> parameter."""
-    method = METHODS.get(state_of(model).method)
-    frozen = method.frozen_saved if method else ()
+    method = state_of(model).method
+    frozen = METHODS[method].frozen_saved if method else ()
     frozen += ("lm_head.*",) if has_classification_head(model) else ()
     named = {plain_name(name): parameter for name, parameter in model.named_parameters()}
     return {
@@ -109,10 +109,12 @@ def describe(model: nn.Module) -> tuple[dict, dict[str, Field]]:
 
 
 def own_fields(model: nn.Module) -> dict[str, Field]:
+    """Our own layout: each tensor of the file is one parameter, under its own name."""
     return {name: Field([parameter]) for name, parameter in adapter_tensors(model).items()}
 
 
 def prefix_of(kind: str) -> str:
+    """What Hugging Face's peft writes before a tensor's name, by ``peft_type``; nothing in our own layout."""
     if kind == OWN_TYPE:
         return ""
     return "base_model." if kind in hugging_face.PROMPTS else "base_model.model."

@@ -32,8 +32,12 @@ def read_config(folder: Path) -> dict:
     if config.get("options") is None:
         return config
     method, options, classes = config.get("method"), config["options"], config.get("num_classes")
-    known = METHODS.get(method) if isinstance(method, str) else None
-    if known is None or config.get("peft_type", OWN_TYPE) not in (OWN_TYPE, known.hugging_face or OWN_TYPE):
+    kind = config.get("peft_type", OWN_TYPE)
+    if (
+        not isinstance(method, str)
+        or method not in METHODS
+        or kind not in (OWN_TYPE, METHODS[method].hugging_face or OWN_TYPE)
+    ):
         raise InputError(f"{path}: method {one_line(method)} with this peft_type is unknown")
     if not isinstance(options, dict) or not (classes is None or type(classes) is int and 1 < classes <= 10**9):
         raise InputError(f"{path}: options and num_classes must be an object and a whole number of at least 2")
@@ -45,7 +49,7 @@ def read_config(folder: Path) -> dict:
 def check_option(what: str, method: str, name: str, value: object) -> None:
     """Raise InputError unless a value is one that the method's option could have been saved with."""
     if name == "modules_to_save":
-        allowed = (str,)
+        allowed: tuple[type, ...] = (str,)
     elif name in METHODS[method].options:
         allowed = kinds(METHODS[method].options[name])
     elif name in RENAMED:

@@ -27,6 +27,7 @@ MOST_HEADER_BYTES = 4_000_000  # GPT-2 XL, trained fully, has 80,000
 
 
 def one_after_another(*parts: Tensor) -> Tensor:
+    """Join parts (n₁, …), (n₂, …), … along the first dimension."""
     return torch.cat(parts)
 
 
@@ -88,7 +89,9 @@ class TensorFile:
     """
 
     def __init__(self, path: Path, rename: Callable[[str], str] = str):
-        self.path, self.names, self.shapes = path, {}, {}
+        self.path = path
+        self.names: dict[str, str] = {}  # as ``rename`` gives it -> in the file
+        self.shapes: dict[str, tuple[int, ...]] = {}
         try:
             with open(path, "rb") as file:
                 claimed = int.from_bytes(file.read(8), "little")

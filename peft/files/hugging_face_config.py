@@ -13,6 +13,7 @@ that A, as one parameter, and each has its rows of B. Function, trained paramete
 import math
 import re
 import statistics
+from typing import Any
 
 from torch import nn
 
@@ -46,7 +47,7 @@ def configuration(model: GPT2, found: dict[str, Field]) -> dict:
     """What the library has to know about a model whose ``fields`` are ``found``."""
     kind, shape = METHODS[model.peft.method].hugging_face, model.config
     whole = {name.rsplit(".", 1)[0] for name in found if name.endswith(".weight") and is_base(name)}
-    config = {
+    config: dict[str, Any] = {
         "peft_type": kind,
         "task_type": "SEQ_CLS" if has_classification_head(model) else "CAUSAL_LM",
         "base_model_name_or_path": None,
@@ -227,6 +228,7 @@ def unfreeze_saved(model: GPT2, config: dict, shapes: dict[str, Shape]) -> None:
 
 
 def pair(shapes: dict[str, Shape], *names: str) -> list[Shape]:
+    """The shapes of tensors that must be there and be matrices."""
     return [two(shapes, name) for name in names]
 
 
@@ -252,6 +254,7 @@ def pattern(patterns: object, name: str, default: object) -> object:
 
 
 def check_number(value: object, what: str) -> float:
+    """A value from the file as a float. Raises InputError unless it is a number from 0 to 10⁹."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e9:
         raise InputError(f"{what} is {str(value)[:40]!r}, expected a number from 0 to 1,000,000,000")
     return float(value)

@@ -115,6 +115,7 @@ def with_method(model: GPT2, job: dict) -> GPT2:
 
 
 def make_arm(job: dict) -> Arm:
+    """The arm that a job names: the published recipe, ours, or ours with one switch off."""
     if job["arm"] == "published":
         return Published(job)
     return Ours(job) if job["arm"] == "ours" else Ours(job, **SWITCHES[job["arm"]].off)

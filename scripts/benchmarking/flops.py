@@ -69,6 +69,7 @@ def linear(layer: nn.Module, rows: int, upstream: bool) -> int:
 
 
 def trains(*modules: nn.Module) -> bool:
+    """Does anything in these modules require grad?"""
     return any(p.requires_grad for module in modules for p in module.parameters())
 
 

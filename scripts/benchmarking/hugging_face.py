@@ -18,6 +18,8 @@ PADDING = 50256
 
 
 class HuggingFace(Arm):
+    """GPT2ForSequenceClassification with a method of the library, in length-grouped padded batches."""
+
     clip = 1.0
 
     def __init__(self, job: dict):

@@ -65,6 +65,7 @@ def matrices(name: str, shapes: list) -> list:
 
 
 def product_operations(name: str, shapes: list) -> int:
+    """Operations of one matrix product: a multiplication and an addition for each of rows × inner × columns."""
     (rows, inner), (_, columns) = matrices(name, shapes)
     return 2 * math.prod((rows, inner, columns))
 
@@ -75,7 +76,7 @@ def report(profiles: dict[str, dict]) -> str:
     for kind in kinds:
         kinds[kind] = sum(measured["seconds"].get(kind, 0.0) for measured in profiles.values())
     rows = []
-    for kind in sorted(kinds, key=kinds.get, reverse=True):
+    for kind in sorted(kinds, key=lambda kind: kinds[kind], reverse=True):
         shares = [m["seconds"].get(kind, 0.0) / sum(m["seconds"].values()) for m in profiles.values()]
         rows.append([kind, *(f"{share:.1%}" for share in shares)])
     speeds = [m["product_flops_per_second"] for m in profiles.values()]

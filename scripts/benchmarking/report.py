@@ -50,6 +50,7 @@ def render(results: dict) -> str:
 
 
 def setting(results: dict) -> str:
+    """What was run, on which machine and which data."""
     machine = results["machine"]
     lines = [
         code_block(results["command"], "bash") + "\n",
@@ -70,13 +71,14 @@ def summary(measured: dict, peak: float) -> dict[str, dict[str, dict]]:
     """``arms`` and ``switches`` of a method, summarised."""
 
     def each(group: str) -> dict:
-        sizes = [measured[key] for key in ("epoch_steps", "epoch_tokens", "needed_flops")]
-        return {name: summarise(arm, *sizes, peak) for name, arm in measured[group].items()}
+        steps, tokens, flops = (measured[key] for key in ("epoch_steps", "epoch_tokens", "needed_flops"))
+        return {name: summarise(arm, steps, tokens, flops, peak) for name, arm in measured[group].items()}
 
     return {"arms": each("arms"), "switches": each("switches")}
 
 
 def targets(summaries: dict, shape: dict) -> str:
+    """The section that compares what was measured with TARGETS."""
     head = "## Targets\n\n"
     if shape != TARGET_SHAPE:
         return head + "They were set for GPT-2 124M and are not judged on a model of another size."
@@ -95,10 +97,12 @@ def targets(summaries: dict, shape: dict) -> str:
 
 
 def ratio(arms: dict, other: str, figure: str) -> float:
+    """How many times ours another arm's figure is."""
     return arms[other][figure] / arms[OURS][figure]
 
 
 def arms(method: str, summarised: dict, measured: dict) -> str:
+    """A method's section: a row for each arm."""
     columns = [
         "arm", "seconds a step", "an epoch, s", "later epochs, s", "five epochs, s", "tokens/s", "positions a token",
         "after loading, MB", "peak, MB", "time / ours", "memory / ours", "of the arithmetic limit",
@@ -137,6 +141,7 @@ def arms(method: str, summarised: dict, measured: dict) -> str:
 
 
 def switches(methods: dict, peak: float) -> str:
+    """The section on ours with one idea switched off."""
     rows = []
     for method, measured in methods.items():
         summarised = summary(measured, peak)["switches"]

@@ -43,6 +43,8 @@ class Worker:
             text=True,
             encoding="utf-8",
         )
+        assert self.process.stdin and self.process.stdout  # pipes, as asked
+        self.input, self.output = self.process.stdin, self.process.stdout
         try:
             self.about = self.answer()  # its first line, when it is ready
         except BaseException:
@@ -51,14 +53,14 @@ class Worker:
 
     def ask(self, **message) -> dict:
         try:
-            print(json.dumps(message), file=self.process.stdin, flush=True)
+            print(json.dumps(message), file=self.input, flush=True)
         except OSError:  # it is gone; its answer, or the lack of it, says why
             pass
         return self.answer()
 
     def answer(self) -> dict:
         """The worker's next line. Raises RunError, in one line, when it failed or is gone."""
-        line = self.process.stdout.readline()
+        line = self.output.readline()
         if not line:
             raise RunError(
                 f"arm {self.name}: its process ended with status {self.process.wait()} ({self.last_words()})"
@@ -79,7 +81,7 @@ class Worker:
     def hang_up(self) -> None:
         """Ask it to end, by having no more to say."""
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self.input.close()
 
     def close(self) -> None:
         """End it, and wait until its memory is free again."""
@@ -89,7 +91,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdout.close()
+        self.output.close()
         self.errors.close()
 
 
@@ -149,6 +151,7 @@ def bounds(steps: int, rounds: int) -> list[int]:
 
 
 def turned(names: list[str], turn: int) -> list[str]:
+    """The names in a circle, begun at ``turn``, so that no arm is always the first of a round."""
     turn %= len(names)
     return names[turn:] + names[:turn]
 
@@ -180,6 +183,7 @@ def summarise(arm: dict, steps: int, tokens: int, flops: tuple[int, int], peak: 
 
 
 def epoch_seconds(records: list[dict], epoch_positions: int) -> float:
+    """Seconds for a whole epoch, scaled from the positions of the steps that were run."""
     seconds = sum(sum(record["seconds"]) for record in records)
     return seconds * epoch_positions / sum(record["positions"] for record in records)
 

@@ -7,6 +7,7 @@ what the table cost:  python -m benchmarking.scaling job.json
 import math
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +45,7 @@ def synthetic_table(n: int) -> pd.DataFrame:
     return pd.DataFrame({"text": texts, "label": [labels[i] for i in chosen]})
 
 
-def one_table(job: dict, say) -> None:
+def one_table(job: dict, say: Callable[[dict], None]) -> None:
     """Load a table, encode it and train one epoch, as finetune_spam.py does; say what each part took."""
     import peft
     from data import load_dataset
@@ -112,6 +113,7 @@ def report(tables: list[dict]) -> str:
 
 
 def seconds(cost: dict) -> float:
+    """Seconds to load a table and train one epoch on it."""
     return cost["load_seconds"] + cost["epoch_seconds"]
 
 

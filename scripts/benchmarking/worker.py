@@ -42,6 +42,7 @@ class Arm:
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of the batch; padding, or whatever it does to the batch, included."""
+        raise NotImplementedError
 
     def positions(self, batch: Batch) -> int:
         """Positions that go through a block: those of the padded batch, unless the arm does better."""
@@ -91,6 +92,7 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
 
 
 def run_steps(arm: Arm, batches: list[Batch]) -> dict:
+    """Train on these batches, one step each; returns seconds and loss of every step."""
     seconds, losses = [], []
     start = time.perf_counter()
     arm.prepare(batches)
@@ -125,6 +127,7 @@ def as_worker(life: Callable[[dict, Callable[[dict], None]], None]) -> None:
 
 
 def read_batches(job: dict, order: str) -> list[Batch]:
+    """The job's batches in this order, ``grouped`` or ``random``."""
     batches = json.loads(Path(job["batches"]).read_text(encoding="utf-8"))[order]
     return [([np.array(tokens, dtype=np.int32) for tokens in b["tokens"]], b["labels"]) for b in batches]
 

@@ -14,6 +14,7 @@ if sys.version_info < MINIMUM_PYTHON:  # noqa: UP036 - before anything that an o
 
 import argparse  # noqa: E402
 import contextlib  # noqa: E402
+import io  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import shlex  # noqa: E402
@@ -22,18 +23,23 @@ import subprocess  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Any, NoReturn  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 for package in ("gpt2", "peft", "data"):
     found = find_spec(package)
-    if found is None or not Path(found.origin).is_relative_to(ROOT):
-        where = found.origin if found else "nowhere"
+    where = found.origin if found else None
+    if where is None or not Path(where).is_relative_to(ROOT):
+        place = where or "nowhere"
         sys.exit(
-            f"error: `import {package}` finds {where}, not {ROOT / package}; start the script from a whole checkout"
+            f"error: `import {package}` finds {place}, not {ROOT / package}; start the script from a whole checkout"
         )
 
 from gpt2.errors import InputError, RunError  # noqa: E402 - only now does the path find them
+
+if TYPE_CHECKING:
+    from gpt2.checkpoints.hub import Checkpoint
 
 SEED_LIMIT = 2**32
 
@@ -47,11 +53,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
         self.add_argument("--debug", action="store_true", help="show the full traceback of an error")
 
-    def parse_known_args(self, *arguments, **keywords):
+    def parse_known_args(self, *arguments, **keywords) -> Any:
         Parser.options = set(self._option_string_actions)
         return super().parse_known_args(*arguments, **keywords)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         takes_texts = any(action.nargs == "*" for action in self._get_positional_actions())
         if takes_texts and message.startswith("unrecognized arguments: -"):
             message += "; a text that begins with - goes last, behind --"
@@ -62,18 +68,21 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive_int(text: str) -> int:
+    """Type of an option: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def seed(text: str) -> int:
+    """Type of an option: a whole number that NumPy takes as a seed too."""
     if not text.isdecimal() or int(text) >= SEED_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {SEED_LIMIT - 1}")
     return int(text)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Add ``--model``, ``--assets`` and ``--device``."""
     parser.add_argument(
         "--model",
         default=default,
@@ -110,7 +119,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
     )
 
 
-def choose_model(arguments: argparse.Namespace):
+def choose_model(arguments: argparse.Namespace) -> "Checkpoint":
     """The checkpoint to use; says in two lines when ``auto`` had to settle for the practice model, and why."""
     from gpt2.checkpoints.hub import find_checkpoint
 
@@ -151,7 +160,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """Call ``main(arguments)`` and exit: 0 fine, 1 a failed run, 2 wrong usage or input, 130 interrupted."""
     arguments = sys.argv[1:]
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? instead of failing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ? instead of failing
     try:
         with terminable():
             sys.exit(main(arguments) or 0)
@@ -189,6 +199,7 @@ def describe(error: Exception) -> str:
 
 
 def fail(message: str, status: int, everywhere: bool = True, prefix: str = "error: ") -> None:
+    """Print one line on standard error and exit with this status."""
     if everywhere or is_first_process():
         print(prefix + message, file=sys.stderr)
     sys.exit(status)

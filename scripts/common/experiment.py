@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -172,7 +173,7 @@ class Experiment:
             f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, peak memory {memory}"
         )
 
-    def write_predictions(self, probabilities) -> None:
+    def write_predictions(self, probabilities: np.ndarray) -> None:
         """predictions.csv: the test messages, what they are, what they were called, and how sure the model was."""
         test, classes = self.dataset.test, self.dataset.classes
         table = pd.DataFrame(
@@ -187,7 +188,7 @@ class Experiment:
             table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
-def describe_run(model, dataset, config: dict, cut: int, device: str) -> None:
+def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: str) -> None:
     """What was loaded, what will be trained, and whatever a person should know about either."""
     total = config["total_parameters"]
     trained = sum(p.numel() for p in peft.trainable_parameters(model).values())

@@ -8,6 +8,7 @@ import torch
 
 
 def machine() -> dict:
+    """What a report says of the machine and its software."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),

@@ -36,6 +36,7 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def plus_minus(mean: float, sd: float, scale: float = 1, digits: int = 2) -> str:
+    """``96.64 ± 0.31``; without a deviation (NaN) the mean alone."""
     text = f"{scale * mean:,.{digits}f}"
     return text if np.isnan(sd) else f"{text} ± {scale * sd:,.{digits}f}"
 
@@ -49,6 +50,7 @@ def size(number: float) -> str:
 
 
 def operations(number: float) -> str:
+    """A count in millions."""
     return "0" if number == 0 else f"{number / 1e6:,.3f} M"
 
 

@@ -33,4 +33,5 @@ def method_options(parser: argparse.ArgumentParser, args: argparse.Namespace, re
 
 
 def flag(option: str) -> str:
+    """The command line's name of a method's option."""
     return f"--{option.replace('_', '-')}"

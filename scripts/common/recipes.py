@@ -3,6 +3,10 @@ otherwise."""
 
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpt2.training.recipe import Recipe
 
 RECIPES = ("default", "source-notes", "book")
 RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; sources: gpt2/training/recipe.py
@@ -12,7 +16,7 @@ RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours;
 RECIPE_EPOCHS = {("source-notes", "lora"): 6}  # else those of the recipe, five
 
 
-def make_recipe(args: argparse.Namespace, width: int):
+def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     """The training recipe: ours, with a learning rate that suits method and width, or a published one; then what the
     command line says otherwise."""
     import peft

@@ -2,8 +2,12 @@
 
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.cli import quoted
+
+if TYPE_CHECKING:
+    from gpt2 import GPT2
 
 
 def new_folder(kind: str) -> Path:
@@ -27,7 +31,7 @@ def read_run(run: Path) -> dict:
     return config
 
 
-def load_run(run: Path, assets: str | None, **changes):
+def load_run(run: Path, assets: str | None, **changes) -> "tuple[GPT2, dict]":
     """The fine-tuned model of a run folder, and the run's settings; ``changes`` are options of its method."""
     import peft
     from gpt2.checkpoints.weights import load_gpt2

@@ -3,6 +3,7 @@
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines() also cuts at characters that stand inside messages
@@ -40,7 +41,7 @@ def one_line(text: str) -> str:
     return "".join(ESCAPES.get(c) or (f"\\u{ord(c):04x}" if unicodedata.category(c) in INVISIBLE else c) for c in text)
 
 
-def sample(texts, longest: int = 60) -> str:
+def sample(texts: Iterable[str], longest: int = 60) -> str:
     """A message to try a model with: the first of ``texts`` that fits on a command line, or some words."""
     fitting = (text for text in texts if len(text) <= longest and text.isprintable() and text.strip())
     return next(fitting, "a message of yours")

@@ -1,0 +1,1 @@
+"""What scripts/compare_methods.py and scripts/compare_bases.py are made of."""

@@ -55,6 +55,7 @@ def windows(files: Sequence[Path]) -> Tensor:
 
 
 def read(file: Path) -> str:
+    """The text of a file, packed by xz or not. Raises InputError when it is not UTF-8."""
     opener = lzma.open if file.suffix == ".xz" else open
     try:
         with opener(file, "rt", encoding="utf-8") as content:
@@ -70,7 +71,7 @@ def key_of(tokens: Tensor) -> str:
 
 def restore_language_head(model: GPT2) -> GPT2:
     """Drop the classification head and tie the language-model head to the embedding again, as it now is."""
-    embedding = getattr(model.wte, "embedding", model.wte)  # the one inside, where LoRA wraps it
+    embedding: nn.Module = getattr(model.wte, "embedding", model.wte)  # the one inside, where LoRA wraps it
     V, C = embedding.weight.shape
     model.lm_head = nn.Linear(C, V, bias=False, device="meta")
     model.lm_head.weight = embedding.weight

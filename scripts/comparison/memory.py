@@ -114,6 +114,7 @@ def check(sizes: tuple[str, ...] = CHECKED) -> dict[str, dict[str, int]]:
 
 
 def train(model: GPT2, method: str, tokens: torch.Tensor) -> None:
+    """Put a method into the model and take two training steps on tokens (B, T)."""
     peft.apply(model, method).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     lengths = torch.full((len(tokens),), tokens.size(1))

@@ -78,6 +78,7 @@ def heading(results: Results, summary: Summary) -> list[str]:
 
 
 def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
+    """The table of all methods, with its two pictures."""
     lines = summary.baselines.accuracy.to_dict()
     drawn = summary.methods.rename(columns={"trainable_parameters": "parameters"}).fillna({"accuracy_sd": 0.0})
     drawn["seconds_sd"] = drawn.seconds_sd.fillna(0.0)
@@ -110,6 +111,7 @@ def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
 
 
 def main_rows(summary: Summary, results: Results) -> list[list[str]]:
+    """A row for each method and baseline, the most accurate first."""
     rows: list[tuple[float, list[str]]] = []
     most = summary.methods.seeds.max()
     for name, m in summary.methods.iterrows():
@@ -136,6 +138,7 @@ def main_rows(summary: Summary, results: Results) -> list[list[str]]:
 
 
 def against_best(summary: Summary, name: str) -> str:
+    """The difference to the best method in points, with its interval, and whether it is shown to differ."""
     if name == summary.best:
         return "best"
     row = summary.verdict(name, summary.best)
@@ -150,6 +153,7 @@ def against_best(summary: Summary, name: str) -> str:
 
 
 def sweep_section(out: Path, summary: Summary) -> list[str]:
+    """Accuracy of LoRA by rank, with its picture."""
     if summary.ranks.empty:
         return ["## Rank of LoRA", "Not measured; `--rank-sweep` trains LoRA and rsLoRA at ranks 1 to 64."]
     names = {method: SCALINGS[method] for method in dict.fromkeys(summary.ranks.method)}
@@ -169,6 +173,7 @@ def sweep_section(out: Path, summary: Summary) -> list[str]:
 
 
 def memory_section(out: Path, results: Results) -> list[str]:
+    """Memory of a training step: computed for models and methods, and checked against real steps."""
     measured, bits = read_json(out / "memory.json"), bits_per_weight(with_method(SIZES["gpt2"], "qlora"))
     columns = ["model, method", "weights", "gradients", "optimiser", "activations", "sum"]
     rows = []
@@ -206,6 +211,7 @@ def memory_section(out: Path, results: Results) -> list[str]:
 
 @functools.cache
 def taxonomy_section() -> list[str]:
+    """What each method trains, stores and costs, on GPT-2 124M."""
     columns = ["method", "family", "what trains", "parameters", "share", "head", "on disk", "merges"]
     columns += ["extra FLOPs/token", "the same, merged"]
     rows = []
@@ -226,6 +232,7 @@ def taxonomy_section() -> list[str]:
 
 
 def settings_section(results: Results) -> list[str]:
+    """Learning rate, options and best epochs of each method."""
     columns = ["method", "learning rate", "weight decay", "batch", "best epoch, by seed", "options"]
     rows = []
     for method, part in results.main.groupby("method", sort=False):

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -146,7 +147,7 @@ def swept(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
             yield f"{method}, rank {rank_of(row)}", row
 
 
-def rank_of(row) -> int:
+def rank_of(row: Any) -> int:
     """The rank of a LoRA run, swept or default."""
     if pd.notna(row.rank_swept):
         return int(row.rank_swept)

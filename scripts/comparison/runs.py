@@ -85,6 +85,7 @@ class Running:
 
 
 def seeds(count: int) -> range:
+    """The seeds of a comparison, ``count`` of them."""
     return range(FIRST_SEED, FIRST_SEED + count)
 
 
@@ -106,10 +107,12 @@ def sweep_runs(count: int) -> list[Run]:
 
 
 def folder_of(out: Path, run: Run) -> Path:
+    """Where a run leaves its files."""
     return out / "runs" / run.name
 
 
 def finished(out: Path, run: Run) -> bool:
+    """Has this run written its metrics?"""
     return read_json(folder_of(out, run) / "metrics.json").get("status") == "finished"
 
 
@@ -181,6 +184,7 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
 
 
 def start(out: Path, run: Run, arguments: Sequence[str], threads: int) -> Running:
+    """Start a run as a process of its own, which writes to output.txt in its folder."""
     folder = folder_of(out, run)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(SCRIPT), *run.arguments, *arguments, "--out", str(folder)]
@@ -192,6 +196,7 @@ def start(out: Path, run: Run, arguments: Sequence[str], threads: int) -> Runnin
 
 
 def ended(running: Sequence[Running]) -> list[Running]:
+    """Those whose process is over."""
     return [one for one in running if one.process.poll() is not None]
 
 

@@ -42,6 +42,7 @@ class Summary:
 
 
 def summarise(results: Results) -> Summary:
+    """Everything that the report compares, from the runs' rows."""
     main = results.main
     groups = main.groupby("method", sort=False)
     methods = pd.DataFrame({"seeds": groups.seed.nunique()})
@@ -90,6 +91,7 @@ def summarise(results: Results) -> Summary:
 
 
 def baseline_table(baselines: dict[int, dict]) -> pd.DataFrame:
+    """Mean and standard deviation over the seeds, a row for each baseline."""
     names = next(iter(baselines.values()))
     values = {
         name: pd.DataFrame([of_seed[name]["metrics"] for of_seed in baselines.values()])[["accuracy", "f1"]]
@@ -109,6 +111,7 @@ def baseline_table(baselines: dict[int, dict]) -> pd.DataFrame:
 
 
 def listing(names: list[str]) -> str:
+    """Names of methods in a sentence."""
     return ", ".join(f"`{name}`" for name in names) if names else "none"
 
 

@@ -117,6 +117,7 @@ def new_modules(model: nn.Module, old: set[int]) -> dict[str, nn.Module]:
 
 
 def family(model: nn.Module, new: set[str], ideas: dict[str, nn.Module]) -> str:
+    """A method's family, told from the names of its ``new`` parameters, and from whether they fold into the weights."""
     if not new:
         return "selective"
     if len({type(module).__module__ for module in ideas.values()}) > 1:
