@@ -10,11 +10,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # huggingface_hub looks once, when
 
 import pytest  # noqa: E402
 
+SLOW = (
+    "parity",
+    "test_chapters.py",
+    "test_grading.py",
+    "test_handout.py",
+)  # folders, files
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of one file share a process and what they prepare there, unless they name a group of their own."""
+    """Tests of one file share a process and what they prepare there, unless they name a group of their own. What takes
+    long is marked, so that ``-m "not slow"`` leaves it out."""
     for item in items:
+        if set(SLOW) & set(item.path.parts):
+            item.add_marker(pytest.mark.slow)
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 

@@ -315,6 +315,7 @@ def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 def test_fuzzing(saved, fresh, tmp_path):
     """Thousands of damaged files: every load works or ends in one line, and builds nothing large."""
     rng, model, before = random.Random(0), fresh(), peak_memory()

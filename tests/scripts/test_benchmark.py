@@ -46,6 +46,7 @@ def job_for(method: str, arm: str, checkpoint: Path, served) -> dict:
 # From end to end
 
 
+@pytest.mark.slow
 def test_every_arm_is_measured_and_reported(command, checkpoint, tmp_path, monkeypatch):
     few = {"every-position": benchmark_arms.SWITCHES["every-position"]}  # each is a process of its own
     monkeypatch.setattr(benchmark_methods, "SWITCHES", few)
@@ -213,6 +214,7 @@ def test_a_worker_that_fails_does_so_in_one_line(fake, tmp_path, bad, expected):
     assert str(raised.value) == expected and worker.process.poll() is not None
 
 
+@pytest.mark.slow
 def test_an_arm_that_cannot_start_says_why_and_all_others_are_ended(fake, tmp_path, monkeypatch):
     processes = []
     popen = benchmark_rounds.subprocess.Popen
@@ -336,6 +338,7 @@ def test_operations_of_a_product():
     assert benchmark_profile.product_operations("aten::addmm", shapes) == 2 * 5 * 768 * 3072
 
 
+@pytest.mark.slow
 def test_the_profile_sees_every_kind(served, checkpoint):
     measured = benchmark_profile.measure_profile("lora", served, checkpoint, TINY)
     assert set(measured["seconds"]) >= {"thin matrix products", "attention", "GELU", "optimizer"}

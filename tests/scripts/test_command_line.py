@@ -118,6 +118,7 @@ def test_a_world_size_left_in_the_environment(
         assert said in result.one_line(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong, status", [(["--lr", "1e30"], 1), (["--method", "nope"], 2), (["--lr", "-1"], 2)])
 def test_under_torchrun_an_error_is_said_once(wrong, status, table, columns, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -39,6 +39,7 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatch):
     monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
     out = tmp_path / "results"
@@ -98,6 +99,7 @@ def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatc
     assert (result.status, result.err.count("\n")) == (2, 1) and "another epochs (1, now 2)" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_an_interrupted_comparison_goes_on(two_classes, stop_at_first_state, tmp_path):
     out = tmp_path / "results"

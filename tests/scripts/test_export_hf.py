@@ -37,6 +37,7 @@ def trained(command, table, columns, tmp_path):
     return trained
 
 
+@pytest.mark.slow
 def test_a_run_answers_the_same_elsewhere(trained, command, tmp_path):
     pytest.importorskip("transformers")
     run = trained("lora", "--rank", 4)
@@ -87,6 +88,7 @@ def test_export_writes_over_nothing(trained, command, tmp_path):
     assert result.status == 2 and "not empty" in result.err
 
 
+@pytest.mark.slow
 def test_three_adapters_answer(trained, command):
     runs = [trained("lora"), trained("lora", "--rank", 2, "--seed", 5), trained("ia3")]
     one_by_one = command("switch_adapters", *runs, "--text", TEXTS[0], "--text", TEXTS[1])
@@ -100,6 +102,7 @@ def test_three_adapters_answer(trained, command):
         assert f"{run}\t{spoken[0]}\t{spoken[1]}" in together.out
 
 
+@pytest.mark.slow
 def test_a_quantised_run_over_the_full_base_says_what_differs(trained, command):
     run = trained("qlora")
     result = command("classify", run, *TEXTS, "--full-precision")

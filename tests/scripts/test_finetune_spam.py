@@ -47,6 +47,7 @@ def test_every_method_runs_and_its_result_classifies(method, command, table, col
     assert [float(p.rstrip("%")) for p in probabilities] == pytest.approx((100 * predictions.probability[:4]), abs=0.11)
 
 
+@pytest.mark.slow
 def test_it_learns(command, table, columns, tmp_path):
     command("finetune_spam", "--data", table, *columns, "--epochs", 6, "--lr", 5e-3, "--out", tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
@@ -65,6 +66,7 @@ def test_two_runs_give_identical_numbers(command, table, columns, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
 def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, table, columns, tmp_path):
     arguments = ["--data", table, *columns, "--epochs", 4, "--dropout", 0.1]
@@ -100,6 +102,7 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
     assert metrics_of(out)["test"] == pytest.approx(metrics_of(tmp_path / "whole")["test"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe, epochs, rank, init", [("source-notes", 6, 8, "normal"), ("book", 5, 16, "kaiming")])
 def test_the_published_recipes_have_the_settings_of_their_sources(recipe, epochs, rank, init, command, tmp_path):
     words = [f"word{i % 7} " * (1 + i % 9) for i in range(50)]

@@ -72,6 +72,7 @@ def test_it_learns_and_leaves_everything(command, options, tmp_path):
     assert pd.read_csv(tmp_path / "longer" / "history.csv").held_out_loss.iloc[0] < 2.5  # goes on, not from scratch
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_equals_an_uninterrupted_one(command, options, stop_at_first_state, tmp_path):
     settings = [*options, "--steps", 30, "--every", 6]
     killed, whole = tmp_path / "killed", tmp_path / "whole"

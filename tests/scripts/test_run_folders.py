@@ -102,6 +102,7 @@ def test_any_exception_leaves_failed_and_one_line_that_says_how_to_resume(error,
     assert "/disk/file: No space left on device" in line or "ValueError: a bug of ours" in line
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_full_disk_names_file_and_folder(arguments, tmp_path):
     """A limit on the size of files stands in for a full disk: the state with full fine-tuning does not fit."""
@@ -119,6 +120,7 @@ def test_a_full_disk_names_file_and_folder(arguments, tmp_path):
     assert status_of(tmp_path / "run") == "failed" and not list((tmp_path / "run").glob(".state*"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_sigterm_leaves_interrupted(arguments, tmp_path):
     arguments[arguments.index("--epochs") + 1] = 500

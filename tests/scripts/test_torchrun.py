@@ -20,6 +20,7 @@ def finetune_spam(launcher: list[str], *arguments: object) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_result_of_one(table, columns, tmp_path):
     """42 messages to train on in batches of 41: in each epoch's second batch one of the processes has no message."""
     settings = ["--model", "practice", "--data", table, *columns, "--epochs", 2, "--batch-size", 41]
@@ -35,6 +36,7 @@ def test_two_processes_give_the_result_of_one(table, columns, tmp_path):
     assert two["test"]["accuracy"] == one["test"]["accuracy"] and two["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_the_processes_go_on_together_after_an_interruption(table, columns, tmp_path):
     """A run of one process, stopped after its first epoch, is finished by two."""
     settings = ["--model", "practice", "--data", table, *columns, "--epochs", 2, "--method", "head"]

@@ -145,6 +145,7 @@ with process_group(torch.device("cpu")) as device:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_same_steps_as_one(tmp_path):
     from gpt2 import load_gpt2
 
