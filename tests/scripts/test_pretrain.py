@@ -148,7 +148,7 @@ def test_any_exception_leaves_failed_and_says_how_to_resume(command, options, tm
     out = tmp_path / "run"
     settings = [*options, "--steps", 12, "--every", 4, "--out", out]
     with monkeypatch.context() as patch:
-        patch.setattr("pretraining_run.PretrainingRun.write_history", write_history)
+        patch.setattr("common.pretraining_run.PretrainingRun.write_history", write_history)
         line = command("pretrain", *settings).one_line(1)
     assert f"{out / 'history.csv'}: No space left on device" in line
     assert f"The same command with --out {out} resumes after step 8." in line
