@@ -138,7 +138,7 @@ def test_without_a_network_and_without_data_all_runs_are_on_the_practice_message
     monkeypatch.setattr("data.sms_spam.find_file", no_network)
     monkeypatch.setattr("comparison.runs.carry_out", lambda *args: {})
     result = command("compare_methods", "--methods", "head", "--seeds", 1, "--out", tmp_path / "r")
-    assert result.status == 0 and "The SMS Spam Collection could not" in result.out
+    assert result.status == 0 and "The SMS Spam Collection is not available" in result.out
     assert json.loads((tmp_path / "r" / "comparison.json").read_text())["settings"]["data"] == "practice"
 
 
