@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -40,6 +41,16 @@ def test_an_old_python_is_told_so_in_one_line(script):
     done = subprocess.run([sys.executable, "-c", f"{old}import {script.stem}"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
     assert "needs Python 3.11 or newer, and this is 3.8" in done.stderr
+
+
+def test_half_a_checkout_is_told_so_in_one_line(tmp_path):
+    """A folder without __init__.py can be imported too, but comes from no file."""
+    (tmp_path / "scripts" / "common").mkdir(parents=True)
+    (tmp_path / "gpt2").mkdir()
+    copy = shutil.copy(SCRIPTS[0].parent / "common" / "cli.py", tmp_path / "scripts" / "common")
+    done = subprocess.run([sys.executable, "-P", copy], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "`import gpt2` finds nowhere" in done.stderr
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, *TOOLS], ids=lambda path: path.stem)
