@@ -68,6 +68,8 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
 
+    batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
+
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
         if is_main():
@@ -77,7 +79,6 @@ def fine_tune(args: argparse.Namespace, options: dict, checkpoint, device, start
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
-    batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
     Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
 
 

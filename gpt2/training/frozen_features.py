@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
+from gpt2.errors import InputError
 from gpt2.layout import Layout
 from gpt2.model import GPT2
 
@@ -39,6 +40,8 @@ class FrozenFeatureCache:
     """
 
     def __init__(self, model: GPT2, memory_mb: float = 500):
+        if not memory_mb >= 0:  # true for NaN too: nothing would be too large for it
+            raise InputError(f"feature_memory is {memory_mb}, expected 0 MB or more", "feature_memory")
         self.blocks = frozen_blocks(model)
         self.kept: dict[
             bytes, Tensor

@@ -176,3 +176,9 @@ def test_a_reader_that_leaves_early_does_not_undo_a_finished_run(command, argume
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["status"] == "finished" and metrics["test"]["n"] > 0
     assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "-1"])
+def test_room_for_features_that_is_no_size_gets_one_line_and_no_folder(value, command, arguments, tmp_path):
+    result = command("finetune_spam", *arguments, f"--feature-memory={value}")
+    assert "--feature-memory is" in result.one_line(2) and not (tmp_path / "run").exists()
