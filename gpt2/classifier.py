@@ -100,6 +100,11 @@ def layout_of(model: GPT2, tokens: Tensor, lengths: Tensor, pooling: str, batchi
 
 def check_lengths(tokens: Tensor, lengths: Tensor) -> None:
     """Raise InputError unless every length (B,) is from 1 to T, the width of tokens (B, T)."""
+    if lengths.shape != tokens.shape[:1] or not len(lengths) or lengths.is_floating_point():
+        raise InputError(
+            f"lengths is {lengths.dtype} {tuple(lengths.shape)} for tokens {tuple(tokens.shape)}, expected a whole "
+            "number for each message, and at least one message"
+        )
     shortest, longest = torch.stack(lengths.aminmax()).tolist()  # one look, for which a GPU has to wait
     if shortest < 1 or longest > tokens.size(1):
         raise InputError(f"lengths go from {shortest} to {longest}, expected 1 to {tokens.size(1)}, the tokens' width")

@@ -65,4 +65,5 @@ def remove_unfinished(folder: Path) -> None:
 def write_json(path: str | Path, content: dict) -> None:
     """Write ``content`` as indented JSON, by an atomic write."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # of half characters JSON knows \udcff

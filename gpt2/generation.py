@@ -191,7 +191,7 @@ def check_options(
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}, expected at least 1")
     if top_p is not None and not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}, expected more than 0 and at most 1")
+        raise InputError(f"top_p is {top_p}, expected more than 0 and at most 1", "top_p")
 
 
 @dataclass

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gpt2.errors import InputError
+
 
 def causal_mask(T: int, S: int, device: torch.device) -> Tensor:
     """(T, S) booleans: may query t, which stands at position S - T + t, look at key s? Only when s is not later."""
@@ -53,6 +55,8 @@ class KVCache:
         """Store k, v (B, H, T, D) of a layer behind what it has; return all of it, (B, H, S, D) each, and the mask
         (B, 1, 1, S) that hides padding (None: the usual causal one)."""
         B, H, T, D = k.shape
+        if self.padding is not None and T > 1:
+            raise InputError(f"texts of different lengths go on by one token a call, not by {T}")
         if layer not in self.k:  # zeros: a masked value still counts 0 times, and 0 x NaN would be NaN
             self.k[layer], self.v[layer] = k.new_zeros(B, H, self.capacity, D), v.new_zeros(B, H, self.capacity, D)
         start = self.lengths.get(layer, 0)

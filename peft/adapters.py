@@ -22,6 +22,7 @@ The trade-off: the non-linearity makes adapters more than a change of weights, s
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
+import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -50,6 +51,8 @@ class BottleneckAdapter(nn.Module):
                 f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}",
                 argument="nonlinearity",
             )
+        if not math.isfinite(scale):
+            raise InputError(f"adapter_scale is {scale}, expected a finite number", argument="adapter_scale")
         self.down = nn.Linear(dim, bottleneck)
         self.up = nn.Linear(bottleneck, dim)
         nn.init.zeros_(self.up.weight)

@@ -143,7 +143,15 @@ class PerRow(nn.Module):
         self.rows = [(tasks == task).nonzero()[:, 0] for task in range(len(modules))]
         self.back = torch.cat(self.rows).argsort()  # from the order of the groups to that of the batch
 
+    def check(self, x: Tensor) -> None:
+        if len(x) != len(self.back):
+            raise InputError(
+                f"this model is for batches of {len(self.back)} padded messages, and here are {len(x)} rows; "
+                "call mix with an adapter for each message, and do not pack them"
+            )
+
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         groups = [module(x[rows]) for module, rows in zip(self.of_task, self.rows, strict=True)]
         return torch.cat(groups)[self.back]
 
@@ -156,6 +164,7 @@ class LoRAPerRow(PerRow, LinearWrapper):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         y = self.linear(x)
         for module, rows in zip(self.of_task, self.rows, strict=True):
             if isinstance(module, LinearWithLoRA):
@@ -167,6 +176,7 @@ class HeadPerRow(PerRow):
     """Classification heads, padded with -inf to the width of the widest."""
 
     def forward(self, h: Tensor) -> Tensor:
+        self.check(h)
         logits = [head(h[rows]) for head, rows in zip(self.of_task, self.rows, strict=True)]
         width = max(part.size(-1) for part in logits)
         filled = [nn.functional.pad(part, (0, width - part.size(-1)), value=float("-inf")) for part in logits]

@@ -10,6 +10,7 @@ See docs/elsewhere.md for serving it and for GGUF.
 from pathlib import Path
 
 from common import cli
+from common.text import one_line
 
 
 def main(argv: list[str]) -> None:
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
             "them at the last token before the padding; train it with --pooling last to export it"
         )
     peft.export(model, out, config["classes"], config["max_length"], args.language_model)
-    kind = "language model" if args.language_model else f"classifier of {', '.join(config['classes'])}"
+    kind = "language model" if args.language_model else f"classifier of {', '.join(map(one_line, config['classes']))}"
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"Wrote {out}: {kind}, {size:,.0f} MB, for transformers' from_pretrained.")
 

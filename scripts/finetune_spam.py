@@ -81,6 +81,8 @@ def fine_tune(
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
 
+    batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
+
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
         if is_main():
@@ -90,7 +92,6 @@ def fine_tune(
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
-    batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
     Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
 
 

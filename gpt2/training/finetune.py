@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gpt2.checkpoints.fingerprints import plain_name
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.errors import RunError
@@ -79,7 +80,7 @@ def finetune(
     Raises RunError when the loss is no longer a finite number.
     """
     model.to(device)
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = optimizer or make_optimizer(model, recipe)
     progress = progress or Progress()
     if batching is None:
@@ -185,7 +186,7 @@ def history_row(epoch: int, train_loss: float, train_accuracy: float, validation
 @torch.no_grad()
 def restore_best(model: nn.Module, progress: Progress) -> None:
     """Put the best epoch's weights back, if they were kept."""
-    parameters = dict(model.named_parameters())
+    parameters = {plain_name(name): p for name, p in model.named_parameters()}
     for name, value in progress.best.items():
         parameters[name].copy_(value)
 

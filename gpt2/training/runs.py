@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gpt2 import __version__
+from gpt2.checkpoints.fingerprints import plain_name
 from gpt2.checkpoints.weights import open_safetensors
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, remove_unfinished, write_json
@@ -105,11 +106,16 @@ def read_json(path: Path) -> dict:
         raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
 
 
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """name -> parameter, the names as without torch.compile."""
+    return {plain_name(name): parameter for name, parameter in model.named_parameters()}
+
+
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Any) -> None:
     """Write everything that training needs to resume as if it had never stopped. ``progress``: any dataclass of what
     JSON can say; tensors in an attribute ``best`` are kept as tensors."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters_of(model).items():
         if parameter.requires_grad:
             tensors[f"model/{name}"] = parameter.detach()
             for key, value in optimizer.state[parameter].items():
@@ -131,17 +137,18 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, k
     What is kept is copied: a tensor that stays mapped to the file would keep Windows from replacing it. Raises
     InputError when the state does not fit.
     """
+    parameters = parameters_of(model)
     with open_safetensors(path) as file:
         try:
             progress = kind(**json.loads(file.metadata()["progress"]))
-            for name, parameter in model.named_parameters():
+            for name, parameter in parameters.items():
                 if parameter.requires_grad:
                     parameter.copy_(file.get_tensor(f"model/{name}"))
                     optimizer.state[parameter] = {}
             for key in file.keys():  # noqa: SIM118 - safe_open is not a dict
                 kind, name, *rest = key.split("/")
                 if kind == "optimizer":
-                    parameter = model.get_parameter(name)
+                    parameter = parameters[name]
                     value = file.get_tensor(key).clone()
                     optimizer.state[parameter][rest[0]] = value if rest[0] == "step" else value.to(parameter.device)
                 elif kind == "best":

@@ -148,12 +148,18 @@ def is_first_process() -> bool:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Asked to end (SIGTERM), do as when interrupted by Ctrl-C: record it, stop workers, remove temporary files."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Asked to end (SIGTERM; SIGHUP when the terminal closes, unless nohup is in use), do as when interrupted by
+    Ctrl-C: record it, stop workers, remove temporary files."""
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    before = {number: signal.getsignal(number) for number in known}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

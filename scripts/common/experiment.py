@@ -75,7 +75,7 @@ class Experiment:
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
             )
-            self.report()
+            reported = self.report()
             if is_main():
                 (self.folder / STATE_FILE).unlink(missing_ok=True)
         except KeyboardInterrupt:
@@ -88,6 +88,8 @@ class Experiment:
             if isinstance(error, InputError | RunError) or not is_main():
                 raise
             raise RunError(f"{describe(error)}. {self.how_to_resume()}") from error
+        if reported:  # a reader such as head, who has had enough of this, does not undo a finished run
+            self.print_report(*reported)
 
     def record_end(self, status: str) -> None:
         """Write the status if that is possible: on a full disk it may not be, and it is the first error that counts."""
@@ -132,10 +134,10 @@ class Experiment:
             flush=True,
         )
 
-    def report(self) -> None:
-        """Save the adapter, evaluate on the three parts, and print the closing table."""
+    def report(self) -> tuple[dict, dict, str | None] | None:
+        """Save the adapter and evaluate on the three parts; what is there to print, None in other processes."""
         if not is_main():
-            return
+            return None
         peft.save(self.model, self.folder / "adapter")
         classes, positive = self.dataset.classes, self.dataset.positive
         results = {}
@@ -147,7 +149,10 @@ class Experiment:
                 )
         note = write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
         self.write_predictions(probabilities)
-        metrics = self.record("finished", **results)
+        return results, self.record("finished", **results), note
+
+    def print_report(self, results: dict, metrics: dict, note: str | None) -> None:
+        """Which epoch was kept, the closing table, and how to try the model."""
         print(f"\n{self.progress.kept(self.recipe)}")
         self.print_table(results, metrics)
         if note:

@@ -112,3 +112,10 @@ def test_unfinished_files_are_removed_and_no_others(tmp_path):
     remove_unfinished(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(theirs)
+
+
+def test_json_keeps_a_file_name_that_is_not_utf_8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.csv")  # what Python makes of such a name: a lone surrogate
+    write_json(tmp_path / "config.json", {"data": name, "label": "é"})
+    text = (tmp_path / "config.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"data": name, "label": "é"} and "é" in text

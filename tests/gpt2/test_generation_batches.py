@@ -106,3 +106,11 @@ def test_wrong_lengths_get_one_line(tiny_model, draw_tokens, lengths, message):
     with pytest.raises(InputError) as error:
         generate(tiny_model, draw_tokens(3, 26, tiny_model), lengths=lengths)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_cache_of_texts_of_different_lengths_refuses_two_tokens_at_once(tiny_model):
+    tokens, cache = torch.zeros(2, 5, dtype=torch.long), tiny_model.new_cache()
+    tiny_model(tokens, cache)
+    cache.padding = torch.tensor([0, 2])
+    with pytest.raises(InputError, match="by one token a call, not by 2"):
+        tiny_model(tokens[:, :2], cache)

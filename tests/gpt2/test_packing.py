@@ -91,6 +91,13 @@ def test_a_length_out_of_range_gets_one_line(classifier, tokens, lengths, batchi
         classify(classifier, tokens, torch.tensor(lengths), batching=batching)
 
 
+@pytest.mark.parametrize("lengths", [[2, 3], [], [[2, 3, 1, 6]], [2.0, 3.0, 1.0, 6.0]])
+@pytest.mark.parametrize("batching", ["padded", "packed"])
+def test_lengths_that_are_not_one_whole_number_a_message_get_one_line(classifier, tokens, lengths, batching):
+    with pytest.raises(InputError, match="expected a whole number for each message"):
+        classify(classifier, tokens, torch.tensor(lengths), batching=batching)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("batching", ["padded", "packed"])
 def test_the_written_formula_runs_in_the_real_model_and_hands_out_its_weights(classifier, tokens, batching):

@@ -77,3 +77,9 @@ def test_a_scale_of_zero_switches_them_off(method, new_model, randomise, tokens)
 def test_wrong_options_get_one_sentence(method, options, sentence, new_model):
     with pytest.raises(InputError, match=sentence):
         peft.apply(new_model(), method, **options)
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_that_is_not_finite_is_refused(scale):
+    with pytest.raises(InputError, match="adapter_scale is"):
+        BottleneckAdapter(8, scale=scale)

@@ -6,6 +6,10 @@ import torch
 import peft
 from gpt2.checkpoints.fingerprints import fingerprint
 from gpt2.checkpoints.weights import save_gpt2
+from gpt2.training.batching import MessageBatches
+from gpt2.training.finetune import finetune, make_optimizer
+from gpt2.training.recipe import Recipe
+from gpt2.training.runs import load_state, save_state
 from peft.files.adapter import CONFIG_FILE, TENSOR_FILE
 
 
@@ -59,3 +63,16 @@ def test_exports_and_checkpoints(what, new_model, randomise, tmp_path):
     for one, other in (("plain", "compiled"), ("base", "base compiled")):
         for file in ("config.json", "model.safetensors"):
             assert (tmp_path / one / file).read_bytes() == (tmp_path / other / file).read_bytes()
+
+
+@every_part
+def test_an_interrupted_run_resumes_compiled_or_not(what, new_model, tokens, tmp_path):
+    recipe, batches = Recipe(lr=1e-2, epochs=1), MessageBatches([[1, 2, 3], [4, 5, 6]] * 2, [0, 1] * 2, 2)
+    trained = compiled(peft.apply(new_model(), "lora"), what)
+    optimizer = make_optimizer(trained, recipe)
+    progress = finetune(trained, batches, batches, recipe, torch.device("cpu"), optimizer=optimizer)
+    save_state(tmp_path / "state", trained, optimizer, progress)
+    for model in (peft.apply(new_model(), "lora"), compiled(peft.apply(new_model(), "lora"), what)):
+        stood = load_state(tmp_path / "state", model, make_optimizer(model, recipe))
+        finetune(model, batches, batches, recipe, torch.device("cpu"), progress=stood)  # restores the best epoch
+        torch.testing.assert_close(model.eval()(tokens), trained.eval()(tokens))

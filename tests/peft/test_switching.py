@@ -110,6 +110,15 @@ def test_language_models_mix_too(adapters, tokens):
         torch.testing.assert_close(logits[i], both.set_adapter(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
 
 
+def test_a_mix_refuses_a_batch_of_another_size_or_a_packed_one(adapters, tokens):
+    writers, classifiers = adapters(a=("lora", None, {}), b=("lora", None, {})), adapters(**LORAS)
+    for batch in (tokens, tokens[:1]):  # 3 messages and 1, for 2 rows
+        with pytest.raises(InputError, match="for batches of 2 padded messages"):
+            writers.mix(["a", "b"])(batch)
+    with pytest.raises(InputError, match="do not pack them"):
+        classify(classifiers.mix(["spam", "topics", "spam"]), tokens, LENGTHS, batching="packed")
+
+
 def test_sums(base, adapters, tokens):
     both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2, "target_modules": "q_proj,fc_in"}))
     model = both.add_weighted_adapter({"a": 0.7, "b": -0.4}, head="a")

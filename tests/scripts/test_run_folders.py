@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -122,7 +123,8 @@ def test_a_full_disk_names_file_and_folder(arguments, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_sigterm_leaves_interrupted(arguments, tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])  # SIGHUP: the terminal was closed
+def test_a_signal_leaves_interrupted(name, arguments, tmp_path):
     arguments[arguments.index("--epochs") + 1] = 500
     started = [sys.executable, ROOT / "scripts" / "finetune_spam.py", *map(str, arguments)]
     process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -131,7 +133,7 @@ def test_sigterm_leaves_interrupted(arguments, tmp_path):
     second = subprocess.run(started, capture_output=True, text=True)
     assert second.returncode == 2 and "another process is running in it" in second.stderr
     assert second.stderr.count("\n") == 1
-    process.terminate()
+    process.send_signal(getattr(signal, name))
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "resumes after epoch" in errors and "Traceback" not in errors
     assert status_of(tmp_path / "run") == "interrupted"
@@ -162,3 +164,23 @@ def test_nothing_of_the_state_stays_mapped(tmp_path):
     optimizer = make_optimizer(model, Recipe(lr=1e-3))
     progress = load_state(tmp_path / "state.safetensors", model, optimizer)
     assert progress.best and "state.safetensors" not in Path("/proc/self/maps").read_text()
+
+
+def test_a_reader_that_leaves_early_does_not_undo_a_finished_run(command, arguments, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    experiment = importlib.import_module("common.experiment").Experiment
+
+    def print_table(self, results, metrics):
+        raise RuntimeError("nobody reads")  # like BrokenPipeError, for which ``command`` has no pipe
+
+    monkeypatch.setattr(experiment, "print_table", print_table)
+    command("finetune_spam", *arguments)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["status"] == "finished" and metrics["test"]["n"] > 0
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "-1"])
+def test_room_for_features_that_is_no_size_gets_one_line_and_no_folder(value, command, arguments, tmp_path):
+    result = command("finetune_spam", *arguments, f"--feature-memory={value}")
+    assert "--feature-memory is" in result.one_line(2) and not (tmp_path / "run").exists()
