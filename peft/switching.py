@@ -23,6 +23,7 @@ takes a skill away.
 """
 
 import copy
+import math
 from pathlib import Path
 
 import torch
@@ -74,6 +75,8 @@ class Adapters:
         Class logits are as wide as the widest head; where a row's task has fewer classes, the rest is -inf. Raises
         InputError when some of the adapters have virtual tokens and others none, or another number of them.
         """
+        if not rows:
+            raise InputError("rows names no adapter; expected one for each message of the batch", "rows")
         names = list(dict.fromkeys(rows))
         tasks = torch.tensor([names.index(row) for row in rows], device=self.base.wte.weight.device)
         return mixed(over(self.base), [self.set_adapter(name) for name in names], tasks)
@@ -84,6 +87,9 @@ class Adapters:
         The same sum as Hugging Face's with ``combination_type="cat"``, but it is returned and gets no name. Raises
         InputError when one of the adapters is anything but LoRA on linear layers.
         """
+        for name, weight in weights.items():
+            if not math.isfinite(weight):
+                raise InputError(f"the weight of adapter {name!r} is {weight}, expected a finite number", "weights")
         models = {name: self.set_adapter(name) for name in weights}
         result = over(self.base)
         for name, layer in plain_layers(self.base):

@@ -176,3 +176,11 @@ def test_a_lora_on_the_language_models_head_counts(new_model, randomise, tokens)
     rows = ["one", "two", "one"]
     expected = torch.cat([adapters.set_adapter(name)(tokens[i : i + 1]) for i, name in enumerate(rows)])
     torch.testing.assert_close(adapters.mix(rows)(tokens), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_weight_that_is_no_number_and_a_batch_of_none_get_one_line(adapters):
+    both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2}))
+    with pytest.raises(InputError, match="the weight of adapter 'b' is nan, expected a finite number"):
+        both.add_weighted_adapter({"a": 1.0, "b": float("nan")})
+    with pytest.raises(InputError, match="rows names no adapter"):
+        both.mix([])
