@@ -234,7 +234,7 @@ class Timings:
 
 
 def finished(device: torch.device) -> float:
-    """The time in seconds, read when the device has done all that it was asked so far: a GPU works behind our back."""
+    """The time in seconds, read when the device has done all that it was asked so far: a GPU works ahead."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,4 +1,4 @@
-"""How the tokens of a batch lie, and what attention remembers: all that padded batches, packed batches and generation
+"""How the tokens of a batch lie, and what attention stores: all that padded batches, packed batches and generation
 differ in. The blocks of gpt2/model.py compute the same for all of them.
 
     padded (B, T, C)                        packed (1, N, C), N = all real tokens

@@ -1,4 +1,4 @@
-"""Measure how fast fine-tuning is: ours, beside the recipe as one would first write it and the production library.
+"""Measure how fast fine-tuning is: ours, beside the plainly written recipe and the production library.
 
     python scripts/benchmark.py --model practice --methods lora --steps 20     # a first look, in a minute
     python scripts/benchmark.py --out docs/performance.md                      # GPT-2 124M: an hour on two cores
@@ -12,13 +12,13 @@ For each method, three arms train on the same messages, with the same rank, each
                        message, SDPA attention, fused AdamW (left out where they are not installed)
   ours                 what finetune_spam.py does by default, on the very same batches as the library
 
-They take turns in rounds, while the others sleep. Then ours is measured again, beside ours with one idea switched off
+They take turns in rounds; the others wait. Then ours is measured again, beside ours with one idea switched off
 at a time: what that idea brings. `published` costs the same at each step, so it runs a sixth of the steps, the switches
 a third, and both are scaled to an epoch. Where blocks are frozen, ours computes them once: all arms then make a second
 pass over the same batches, and five epochs count as the first and four like the second.
 
 Everything runs on the CPU in float32. Speed does not depend on the weights' values, so random ones serve; the losses
-are compared too. Leave the machine alone meanwhile, and mind the memory: all arms of a method are loaded at once, and
+are compared too. Leave the machine alone meanwhile, and watch the memory: all arms of a method are loaded at once, and
 GPT-2 124M takes up to 4 GB an arm.
 """
 

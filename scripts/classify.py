@@ -22,7 +22,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("text", nargs="*", help="messages; without any, --file or standard input is read")
     parser.add_argument("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
     parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any"
+    )
     parser.add_argument(
         "--full-precision",
         action="store_true",

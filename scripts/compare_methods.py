@@ -5,7 +5,7 @@
     python scripts/compare_methods.py --rank-sweep --out results/strict          # adds LoRA at ranks 1 to 64
     python scripts/compare_methods.py --out results/strict --report-only         # the report again, from the runs
 
-One accuracy is an accident of its split: of 300 test messages one standard error is 1.2 points. So every method is run
+One accuracy depends on its split: of 300 test messages one standard error is 1.2 points. So every method is run
 with several seeds, each seed draws another split, and all methods with one seed see the same messages, which lets them
 be compared message by message.
 

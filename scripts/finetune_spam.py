@@ -126,8 +126,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument(
         "--batching",
         choices=("packed", "padded"),
-        help="packed: no padding, messages laid end to end; same results (default: packed on a CPU, else padded, "
-        "unless frozen blocks can be run once)",
+        help="packed: no padding, messages laid end to end; same results (default: packed on a CPU or with frozen "
+        "blocks, else padded)",
     )
     parser.add_argument(
         "--checkpointing", action="store_true", help="recompute blocks in the backward pass: less memory, more time"
@@ -137,7 +137,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         type=float,
         default=500,
         metavar="MB",
-        help="room for the frozen-feature cache: what frozen lower blocks give, kept from epoch to epoch (default: "
+        help="memory limit of the frozen-feature cache: outputs of frozen blocks, reused in later epochs (default: "
         "%(default)s)",
     )
     add_method_options(parser)

@@ -2,7 +2,7 @@
 
     python scripts/generate.py "The best thing about rivers is" --temperature 0.8 --top-k 40 --seed 1
 
-Several prompts, of any lengths, are continued together, each as if it were alone; a line of dashes between two texts.
+Several prompts, of any lengths, are continued together, each as if it were alone. A line of dashes separates two texts.
 
     python scripts/generate.py "The best thing about rivers is" "Once upon a time, there"
     python scripts/generate.py --prompts prompts.txt                    # one a line
@@ -37,14 +37,14 @@ def main(argv: list[str]) -> None:
     )
     cli.add_model_arguments(parser)
     parser.add_argument("--zero-shot", action="store_true", help="ask: " + ZERO_SHOT.format("PROMPT"))
-    parser.add_argument("--max-new-tokens", type=cli.positive_int, default=50, metavar="N")
+    parser.add_argument("--max-new-tokens", type=cli.positive_int, default=50, metavar="N", help="default: 50")
     parser.add_argument(
         "--temperature", type=float, default=0.0, help="0 takes the likeliest token each time (default)"
     )
     parser.add_argument("--top-k", type=cli.positive_int, metavar="K", help="draw among the K likeliest tokens")
     parser.add_argument("--top-p", type=float, metavar="P", help="draw among the likeliest with total probability P")
     parser.add_argument("--seed", type=cli.seed, help="same seed and prompts, same texts")
-    parser.add_argument("--no-cache", action="store_true", help="recompute the whole text for every token (slow, same)")
+    parser.add_argument("--no-cache", action="store_true", help="recompute the text for every token: slower")
     args = parser.parse_intermixed_args(argv)  # texts may stand behind options
     if bool(args.prompt) == bool(args.prompts):
         parser.error("give a prompt or several, or else --prompts FILE")

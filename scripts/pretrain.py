@@ -90,7 +90,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     machine = parser.add_argument_group("running")
     add = machine.add_argument
     add("--every", type=positive, default=100, metavar="N", help=f"steps to the next evaluation, checkpoint {default}")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any")
     add(
         "--precision",
         default="auto",

@@ -3,7 +3,7 @@
     python scripts/switch_adapters.py runs/SPAM runs/TOPICS runs/URGENT --text "Win a prize now, call the office!"
 
 The runs are folders of finetune_spam.py, trained over the same base model: spam, say, and two on tables of your own.
-The base is loaded once; to switch is to use another adapter's few modules. Prints each answer and what a switch took.
+The base is loaded once. Switching uses the few modules of another adapter. Prints each answer and the time of a switch.
 With --together, all answers are computed in one batch in which every row has another adapter.
 """
 

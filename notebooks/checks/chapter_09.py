@@ -150,7 +150,7 @@ def lora_gradients(function):
         if name != "dx" and close(value * s, expected):
             raise Wrong(f"{name}: the scale is missing")
         if name != "dx" and close(value, expected * s):
-            raise Wrong(f"{name}: the scale is there twice")
+            raise Wrong(f"{name}: the scale is applied twice")
         if name == "dx" and (close(value, expected - dy @ W) or close(value, (expected - dy @ W) / s)):
             raise Wrong("dx: x goes two ways to y, and one of them is missing")
         if name == "dx" and close(value, dy @ W):

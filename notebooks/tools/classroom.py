@@ -5,7 +5,7 @@
     python notebooks/tools/classroom.py grade SUBMISSIONS --out grades.csv          # SUBMISSIONS/anna/09_lora.ipynb, …
 
 grade runs every submission with the course's own check cells, in a process of its own with limits of time and memory,
-so that a broken or endless one costs only its own points. It stops accidents, not malice: run it where nothing
+so that a broken or endless one costs only its own points. The limits stop accidents, not attacks: run it where nothing
 precious can be reached. The CSV has a row for each student, chapter and exercise.
 """
 

@@ -1,4 +1,4 @@
-"""The benchmark's own arms: the published recipe as one would first write it, ours, and ours with one idea left out.
+"""The benchmark's own arms: the published recipe written plainly, ours, and ours with one idea left out.
 
 Run as a program, it is a worker (see worker.py):  python -m benchmarking.arms job.json
 """

@@ -96,7 +96,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") 
         help="local folder to look in before any download, as in FOLDER/gpt2/model.safetensors and "
         "FOLDER/sms-spam/SMSSpamCollection (default: the environment variable GPT2_PEFT_ASSETS)",
     )
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any"
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:

@@ -191,7 +191,7 @@ def test_theirs_here(name, ending, theirs, base, answer, agree, tmp_path, checkp
     if plain is not None:
         assert (answer(model) - plain).abs().max() > 1e-3  # it changes something
     assert peft.trainable_parameters(model)
-    peft.save(model, tmp_path / "one")  # and from here it goes on
+    peft.save(model, tmp_path / "one")  # and from here it continues
     again = peft.load(load_gpt2(checkpoint), tmp_path / "one").eval()
     assert torch.equal(answer(again), answer(model))
     peft.save(again, tmp_path / "two")

@@ -115,7 +115,7 @@ def test_merging(method, use, shape, new_model, randomise, tokens):
         with pytest.raises(InputError) as refused:
             peft.merge(model)
         assert reason in str(refused.value) and "\n" not in str(refused.value)
-        with peft.merged(model):  # an evaluation goes on without
+        with peft.merged(model):  # an evaluation continues without
             return
     before, weights = model(tokens), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     peft.merge(model)

@@ -1,4 +1,4 @@
-"""The pretraining command, end to end: what it leaves, how it goes on after a kill, and what it says to bad input."""
+"""The pretraining command, end to end: what it leaves, how it continues after a kill, and what it says to bad input."""
 
 import importlib
 import json
@@ -69,7 +69,7 @@ def test_it_learns_and_leaves_everything(command, options, tmp_path):
     longer = ["--texts", tmp_path / "texts", "--cache", tmp_path / "cache", "--steps", 2, "--from", out / "model"]
     result = command("pretrain", *longer, "--device", "cpu", "--out", tmp_path / "longer")
     assert result.status == 0, result.err
-    assert pd.read_csv(tmp_path / "longer" / "history.csv").held_out_loss.iloc[0] < 2.5  # goes on, not from scratch
+    assert pd.read_csv(tmp_path / "longer" / "history.csv").held_out_loss.iloc[0] < 2.5  # continues, not from scratch
 
 
 @pytest.mark.slow

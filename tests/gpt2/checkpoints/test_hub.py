@@ -242,7 +242,7 @@ FIND = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the library waits between its attempts
 import huggingface_hub.constants
-huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1_000  # it goes on from the last whole chunk
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 1_000  # it continues from the last whole chunk
 import gpt2.checkpoints.hub
 gpt2.checkpoints.hub.PROBE_SECONDS = 60  # the server here always answers, on a busy machine just later
 from gpt2.checkpoints.hub import find_checkpoint

@@ -1,4 +1,4 @@
-"""Pretraining on a toy language: it learns, repeats itself, goes on after a stop, and shares work between processes."""
+"""Pretraining on a toy language: it learns, repeats itself, resumes after a stop, and shares work between processes."""
 
 import dataclasses
 import math
