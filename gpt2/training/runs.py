@@ -30,6 +30,7 @@ from gpt2.checkpoints.fingerprints import plain_name
 from gpt2.checkpoints.weights import open_safetensors
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, remove_unfinished, write_json
+from gpt2.training.distributed import is_main
 from gpt2.training.finetune import Progress
 
 STATE_FILE = "state.safetensors"
@@ -87,7 +88,8 @@ def open_run(folder: Path, config: dict) -> bool:
             if key in HASHES:
                 what = f", but {HASHES[key]}; restore what it began with"
             raise InputError(f"{folder} holds an interrupted run{what}, or name another folder", "out")
-        remove_unfinished(folder)
+        if is_main():  # another process may come here while the main one already writes
+            remove_unfinished(folder)
         return (folder / STATE_FILE).is_file()
     write_json(folder / "config.json", config)
     return False

@@ -119,7 +119,7 @@ def test_zero_shot_asks_the_question(command):
     [
         (["", "--model", "practice"], "at least one token"),
         (["word " * 400, "--model", "practice"], "more than the context"),
-        (["hi", "--model", "practice", "--top-p", "1.5"], "top_p"),
+        (["hi", "--model", "practice", "--top-p", "1.5"], "--top-p is 1.5"),
         (["hi", "--model", "practice", "--temperature", "-1"], "temperature"),
         (["hi", "--top-k", "0"], "--top-k"),
         (["hi", "", "--model", "practice"], "prompt 2 has 0 tokens"),

@@ -1,5 +1,6 @@
 """A run's folder, whatever happens: it resumes what was started and nothing else, and never stays "running"."""
 
+import functools
 import importlib
 import json
 import os
@@ -16,6 +17,8 @@ import torch
 
 import gpt2
 from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
+from gpt2.files import write_json
+from gpt2.training.runs import open_run
 
 ROOT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of a process, and /proc")
@@ -127,7 +130,8 @@ def test_a_full_disk_names_file_and_folder(arguments, tmp_path):
 def test_a_signal_leaves_interrupted(name, arguments, tmp_path):
     arguments[arguments.index("--epochs") + 1] = 500
     started = [sys.executable, ROOT / "scripts" / "finetune_spam.py", *map(str, arguments)]
-    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    heard = functools.partial(signal.signal, getattr(signal, name), signal.SIG_DFL)  # nohup lets children ignore SIGHUP
+    process = subprocess.Popen(started, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while not (tmp_path / "run" / "state.safetensors").is_file() and process.poll() is None:
         time.sleep(0.01)
     second = subprocess.run(started, capture_output=True, text=True)
@@ -148,6 +152,18 @@ def test_resuming_removes_what_a_kill_left_half_written(stopped_by, command, arg
     own.write_text("mine")
     assert command("finetune_spam", *arguments).status == 0
     assert not any(file.exists() for file in left) and own.exists()
+
+
+def test_only_the_main_process_removes_what_is_half_written(monkeypatch, tmp_path):
+    """The others look into the folder while the main process already writes there."""
+    write_json(tmp_path / "config.json", {"seed": 1})
+    (tmp_path / ".metrics-a1b2c3d4.json").write_text("{")
+    monkeypatch.setattr("gpt2.training.runs.is_main", lambda: False)
+    open_run(tmp_path, {"seed": 1})
+    assert (tmp_path / ".metrics-a1b2c3d4.json").exists()
+    monkeypatch.undo()
+    open_run(tmp_path, {"seed": 1})
+    assert not (tmp_path / ".metrics-a1b2c3d4.json").exists()
 
 
 @LINUX
