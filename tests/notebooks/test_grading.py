@@ -55,7 +55,7 @@ def crashes(tiny):
     return tiny.make(tiny.answers | {"01.2": "import os\nos._exit(3)"})
 
 
-@submission("13", "stopped after 5 s")
+@submission("13", "stopped after 5 s|MemoryError")  # whichever limit comes first, which depends on the machine
 def floods(tiny):
     flood = "import os\nwhile True:\n    print('x' * 100_000)\n    os.write(1, b'y' * 100_000)"
     return tiny.make(tiny.answers | {"01.2": flood})
@@ -168,7 +168,8 @@ def test_every_way_to_be_wrong(tiny, tmp_path, capsys):
         if name == "greedy" and sys.platform != "linux":
             continue
         assert "".join(row["exercise"][-1] for row in rows if row["right"] == "1") == right, (name, rows)
-        assert error in " ".join(row["error"] for row in rows), (name, rows)
+        said = " ".join(row["error"] for row in rows)
+        assert any(one in said for one in error.split("|")), (name, rows)
         assert bool(error) == any(row["error"] for row in rows) or name == "empty", (name, rows)
     assert by_student["one_wrong"][1]["hint"] == "the number is another one"
     assert by_student["untouched"][1]["hint"].startswith("nothing here yet")
