@@ -92,10 +92,10 @@ def finetune(
         with around_evaluation(model):
             return evaluate(model, validation, device, recipe.pooling, None, batching, features)[0]
 
-    if not progress.history:
-        progress.history.append(history_row(0, math.nan, math.nan, validate(), 0.0))
     if features is not None:
         progress.seconds_training += features.fill(model, train, device, recipe.pooling)
+    if not progress.history:
+        progress.history.append(history_row(0, math.nan, math.nan, validate(), 0.0))
 
     for epoch in range(progress.epoch, recipe.epochs):
         torch.manual_seed(recipe.seed + 1000 * epoch)  # for dropout: a resumed run draws what it would have drawn

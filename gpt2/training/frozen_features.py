@@ -53,9 +53,9 @@ class FrozenFeatureCache:
         assert layout.ends is not None and layout.rows is not None  # packed, an output at each message's end
         positions, width = layout.ends + 1, layout.rows.size(1)  # (B,) of each message, virtual ones included
         sizes = (positions - (width - tokens.size(1))).tolist()
-        keys = [message[:n].numpy().tobytes() for message, n in zip(tokens.cpu(), sizes, strict=True)]
+        keys = [text[:n].numpy().tobytes() for text, n in zip(tokens.cpu(), sizes, strict=True)]
         fresh = {key: i for i, key in enumerate(keys) if key not in self.kept}
-        found = dict(self.kept)
+        found: dict[bytes, Tensor] = {}
         if fresh:
             chosen = torch.tensor(list(fresh.values()), device=tokens.device)
             with torch.no_grad():
@@ -65,14 +65,14 @@ class FrozenFeatureCache:
                 messages = x.unbind()  # only the position that is read is left: (1, C) each
             else:
                 messages = x[0].split(positions[chosen].tolist())
-            found |= zip(fresh, messages, strict=True)
-        for key in fresh:
-            if found[key].nbytes > self.room:
+            found = dict(zip(fresh, messages, strict=True))
+        parts = [found[key] if key in found else self.kept[key] for key in keys]
+        for key, message in found.items():
+            if message.nbytes > self.room:
                 self.full = True
                 continue
-            self.room -= found[key].nbytes
-            self.kept[key] = found[key].clone()  # a view would hold the whole batch in memory
-        parts = [found[key] for key in keys]
+            self.room -= message.nbytes
+            self.kept[key] = message.clone()  # a view would hold the whole batch in memory
         return torch.stack(parts) if self.blocks == len(model.h) else torch.cat(parts)[None], self.blocks
 
     def fill(self, model: GPT2, batches: MessageBatches, device: torch.device, pooling: str = "last") -> float:

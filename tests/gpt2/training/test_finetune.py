@@ -8,8 +8,10 @@ import torch
 
 from gpt2 import GPT2, GPT2Config, InputError, RunError
 from gpt2.classifier import add_classification_head, classify
+from gpt2.training import finetune as loop
 from gpt2.training.batching import MessageBatches
 from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
+from gpt2.training.frozen_features import FrozenFeatureCache
 from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
 from gpt2.training.runs import load_state, save_state
 
@@ -182,3 +184,15 @@ def test_both_published_recipes_train_as_chapter_6_does():
     for recipe in (BOOK, SOURCE_NOTES):
         assert (recipe.lr, recipe.weight_decay, recipe.epochs, recipe.keep_best) == (5e-5, 0.1, 5, False)
         assert (recipe.schedule, recipe.clip, recipe.pooling) == ("constant", None, "last-position")
+
+
+def test_the_training_messages_come_first_into_the_frozen_feature_cache(classifier, monkeypatch):
+    """Validation messages, which are read once an epoch too, get what room is left."""
+    order = []
+    fill, measure = FrozenFeatureCache.fill, loop.evaluate
+    monkeypatch.setattr(FrozenFeatureCache, "fill", lambda *a: order.append("fill") or fill(*a))
+    monkeypatch.setattr(loop, "evaluate", lambda *a: order.append("evaluate") or measure(*a))
+    classifier.requires_grad_(False)
+    classifier.lm_head.requires_grad_(True)
+    finetune(classifier, make_data(16, 1), make_data(8, 2), Recipe(lr=1e-2, epochs=1), CPU)
+    assert order == ["fill", "evaluate", "evaluate"]
