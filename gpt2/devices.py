@@ -91,6 +91,15 @@ def peak_memory_mb(device: torch.device) -> float | None:
         return None
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory_mb`` start again from what is in use now, where the system can (CUDA; Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_resident_bytes() -> int:
     """Of this process. Raises ImportError, OSError or AttributeError where the system does not tell."""
     if sys.platform == "win32":

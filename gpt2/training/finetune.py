@@ -132,8 +132,9 @@ def finetune(
                 running.add(loss * size, logits, labels, count)
             if recipe.clip:
                 nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
+            curve.advance(len(group) - 1)
             optimizer.step()
-            curve.advance(len(group))
+            curve.advance(1)
         seconds = time.perf_counter() - curve.seconds - start
         curve.end_epoch()
         progress.seconds_training += seconds
