@@ -10,7 +10,8 @@ Usage: ``python reference_side.py jobs.json``, in a folder outside the repositor
 
 characters, messages    take only the first so many messages of each part that have at most so many characters
 out     JSON: "untuned" and "final" accuracies, "first" losses and accuracies of the untuned model, "losses" of all
-        training batches, "tokens" (a checksum of each), "curve" (after every 50 batches) and "epochs" (after each)
+        training batches, "tokens" (a checksum of each), "curve" (after every 50 batches) and "epochs" (after each);
+        with "golden", a text, and "new_tokens", a number: its continuation, and the new head's logits of its tokens
 """
 
 import hashlib
@@ -118,13 +119,30 @@ def look(model, loader, count=None):
     return {"loss": sum(losses) / len(losses), "accuracy": right / seen}
 
 
+@torch.no_grad()
+def golden(job, model):
+    """A greedy continuation, and what the new head says of each token of a text."""
+    encoder = encoding(job["vocabulary"])
+    tokens = torch.tensor([encoder.encode(job["golden"])])
+    writer = transformers.GPT2LMHeadModel.from_pretrained(job["checkpoint"]).float()
+    for _ in range(job["new_tokens"]):
+        tokens = torch.cat([tokens, writer(tokens).logits[:, -1:].argmax(-1)], dim=1)
+    read = torch.tensor([encoder.encode(job["golden"])])
+    logits = model.out_head(model.body(read).last_hidden_state)[0].tolist()
+    return {"text": encoder.decode(tokens[0].tolist()), "tokens": read[0].tolist(), "logits": logits}
+
+
 def run(job):
     model = Classifier(job).eval()
     loaders = train, validation, test = make_loaders(job)
     out = {"losses": [], "tokens": [], "curve": [], "epochs": []}
+    if job.get("golden"):
+        out["golden"] = golden(job, model)
     if job["untuned"]:
         torch.manual_seed(123)
         out["untuned"] = [look(model, loader, 10) for loader in loaders]
+    if job.get("golden"):  # the next passes, which LoRA's draws would depend on
+        out["first"] = [look(model, loader, 5) for loader in loaders]
     if job["trained"] == "lora":
         model.out_head.requires_grad_(False)
         add_lora(model, job)
