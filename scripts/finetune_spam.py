@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_options
-from common.recipes import RECIPE_OPTIONS, RECIPES, make_recipe
+from common.recipes import POOLINGS, RECIPE_OPTIONS, RECIPES, make_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -51,15 +51,11 @@ def fine_tune(
     stack: contextlib.ExitStack,
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
-    import torch
-
-    import peft
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
-    from common.prepare import load_data, make_batches, run_settings, untuned
+    from common.prepare import load_data, make_batches, prepare_model, run_settings
     from common.runs import new_folder
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
-    from gpt2.classifier import add_classification_head
     from gpt2.devices import describe, fit_threads
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import check_vocabulary
@@ -73,14 +69,8 @@ def fine_tune(
     check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)
-    torch.manual_seed(args.seed)  # the new head, and what the method draws at random
-    add_classification_head(model, len(dataset.classes))
-    total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
-    before = {}
-    if recipe.reference:
-        batches, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
-        before = untuned(model.to(device), batches, device, args.seed, recipe.pooling)
-    peft.apply(model, args.method, **options)
+    measured_on = device if recipe.reference else None
+    total, before = prepare_model(model, dataset, args.method, options, args.seed, measured_on, args.batch_size)
     room = model.config.n_positions - model.virtual_positions()
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
@@ -136,7 +126,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         metavar="SEED",
         help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
     )
-    parser.add_argument("--pooling", choices=("last", "last-position", "first", "mean"), help="token the head reads")
+    parser.add_argument("--pooling", choices=POOLINGS, help="what the head reads (default: last, the last token)")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     parser.add_argument(
         "--batching",

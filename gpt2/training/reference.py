@@ -47,7 +47,7 @@ class ReferenceBatches(MessageBatches):
             batch_size,
             shuffle=shuffle,
             drop_last=shuffle,
-            collate_fn=lambda chosen: make_batch(*zip(*chosen, strict=True), pad_to),
+            collate_fn=lambda chosen: make_batch([text for text, _ in chosen], [label for _, label in chosen], pad_to),
         )
 
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:

@@ -5,8 +5,9 @@ import dataclasses
 
 import torch
 
+import peft
 from data import Dataset, load_dataset
-from gpt2.classifier import classify
+from gpt2.classifier import add_classification_head, classify
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
@@ -52,6 +53,31 @@ def make_batches(
             pad_to = room = max(map(len, tokens))
         batches[name] = ReferenceBatches(tokens, labels, batch_size, pad_to, shuffle=name == "train")
     return batches, room, cut
+
+
+def prepare_model(
+    model: GPT2,
+    dataset: Dataset,
+    method: str,
+    options: dict,
+    seed: int,
+    measured_on: torch.device | None = None,
+    batch_size: int = 8,
+    padding: str = "longest",
+    pooling: str = "last-position",
+) -> tuple[int, dict[str, dict[str, float]]]:
+    """Put a new head and a method into a language model, both drawn from ``seed``. Returns the number of parameters
+    with the head and before the method, and what the untuned model says: measured on a device in between, as the
+    reference recipe does (gpt2/training/reference.py); else {}."""
+    torch.manual_seed(seed)
+    add_classification_head(model, len(dataset.classes))
+    total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
+    before = {}
+    if measured_on is not None:
+        batches, _, _ = make_batches(dataset, model.config.n_positions, batch_size, True, padding)
+        before = untuned(model.to(measured_on), batches, measured_on, seed, pooling)
+    peft.apply(model, method, **options)
+    return total, before
 
 
 def untuned(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpt2.training.recipe import Recipe
 
+POOLINGS = ("last", "last-position", "first", "mean", "mean-positions")  # gpt2/classifier.py, without its imports
 RECIPES = ("default", "source-notes", "book")
 RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; sources: gpt2/training/recipe.py
     ("source-notes", "lora"): {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal"},

@@ -175,4 +175,4 @@ def numbers(name: str, expected: Sequence[float], got: Sequence[float], toleranc
     """A rung of numbers."""
     difference = max(abs(a - b) for a, b in zip(expected, got, strict=True))
     shown = [" ".join(f"{value:.4g}" for value in values) for values in (expected, got)]
-    return Rung(name, *shown, difference, tolerance, meaning)
+    return Rung(name, shown[0], shown[1], difference, tolerance, meaning)

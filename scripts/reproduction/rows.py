@@ -18,7 +18,7 @@ from gpt2.errors import InputError
 FILE = Path(__file__).with_name("published.csv")
 SPLITS = ("train", "validation", "test")
 SIZES = {"124m": "gpt2", "355m": "gpt2-medium", "774m": "gpt2-large", "1558m": "gpt2-xl"}
-METHODS = {
+METHODS: dict[str, tuple[str, dict]] = {
     "none": ("head", {}),
     "head": ("head", {}),
     "last block + final norm + head": ("selective", {"blocks": 1}),

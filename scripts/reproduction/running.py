@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import peft
-from common.prepare import make_batches, untuned
+from common.prepare import make_batches, prepare_model
 from data import Dataset, load_dataset
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.checkpoints.weights import load_gpt2
-from gpt2.classifier import add_classification_head, classify
+from gpt2.classifier import classify
 from gpt2.config import SIZES
 from gpt2.devices import choose_device, describe, fit_threads, peak_memory_mb, reset_peak_memory
 from gpt2.files import write_json
@@ -113,7 +113,7 @@ def run_row(row: Row, seed: int, settings: Settings) -> dict:
     with locked(folder):
         resuming = open_run(folder, config | {"versions": versions()})
         run = Run(row, prepared, dataset, device, folder, facts, started)
-        return run.carry_out(resuming) if row.trains else run.record("finished", **prepared.untuned)
+        return run.carry_out(resuming) if row.trains else run.record("finished", prepared.untuned)
 
 
 def load_messages(settings: Settings) -> Dataset:
@@ -149,15 +149,14 @@ def forget(model: GPT2, seed: int) -> None:
 
 def prepare(row: Row, seed: int, model: GPT2, dataset: Dataset, device: torch.device) -> Prepared:
     """Put head and method into the model, and make the batches, with the random draws in the reference's order."""
-    torch.manual_seed(seed)
-    add_classification_head(model, len(dataset.classes))
-    total = sum(p.numel() for p in model.parameters())
     if not row.causal:
         for block in model.h:
             block.register_forward_pre_hook(without_mask)
+    measured_on = device if row.untuned_passes else None
+    total, before = prepare_model(
+        model, dataset, row.method, row.options, seed, measured_on, row.batch_size, row.padding, row.pooling
+    )
     batches, _, _ = make_batches(dataset, model.config.n_positions, row.batch_size, True, row.padding)
-    before = untuned(model.to(device), batches, device, seed, row.pooling) if row.untuned_passes else {}
-    peft.apply(model, row.method, **row.options)
     recipe = dataclasses.replace(
         BOOK,
         lr=row.lr,
@@ -232,7 +231,7 @@ class Run:
             with contextlib.suppress(Exception):
                 self.record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        metrics = self.record("finished", seconds, **results)
+        metrics = self.record("finished", results, seconds)
         (self.folder / STATE_FILE).unlink(missing_ok=True)
         return metrics
 
@@ -241,15 +240,15 @@ class Run:
         write_history(self.folder, progress)
         self.record("running")
 
-    def record(self, status: str, seconds: float | None = None, **results) -> dict:
-        """Write metrics.json."""
+    def record(self, status: str, results: dict[str, dict] | None = None, seconds: float | None = None) -> dict:
+        """Write metrics.json; ``results`` of the three parts."""
         metrics = self.facts | {
             "status": status,
             "seconds": seconds or time.perf_counter() - self.started,
             "seconds_training": self.progress.seconds_training,
             "peak_memory_mb": peak_memory_mb(self.device),
             **({"untuned": self.prepared.untuned} if self.prepared.untuned else {}),
-            **results,
+            **(results or {}),
         }
         write_json(self.folder / "metrics.json", without_nan(metrics))
         return metrics

@@ -110,6 +110,13 @@ def test_mean_averages_the_real_tokens(classifier, batch):
 
 
 @torch.no_grad()
+def test_mean_positions_averages_padding_too(classifier, batch):
+    tokens, lengths = batch[:2]
+    expected = classifier.lm_head(classifier.hidden_states(tokens).mean(dim=1))
+    given = classify(classifier, tokens, lengths, pooling="mean-positions")
+    torch.testing.assert_close(given, expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("pooling", ["last", "first", "mean"])
 def test_logits_do_not_depend_on_padding(classifier, batch, pooling):
     tokens, lengths = batch

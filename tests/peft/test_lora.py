@@ -43,6 +43,20 @@ def test_starts():
     assert normal.A.std().item() == pytest.approx(1 / math.sqrt(16), rel=0.05)
 
 
+@pytest.mark.parametrize("init", ["kaiming-rank", "normal"])
+def test_starts_of_the_reference_recipe_are_drawn_as_in_rank(init):
+    """Appendix E stores A as (in, rank). PyTorch then takes the rank for the width: ±1/4 instead of ±1/20."""
+    torch.manual_seed(3)
+    ours = LoRALayer(400, 300, 16, 1, init=init).A
+    torch.manual_seed(3)
+    if init == "normal":
+        theirs = torch.randn(400, 16) / math.sqrt(16)
+    else:
+        theirs = nn.init.kaiming_uniform_(torch.empty(400, 16), a=math.sqrt(5))
+        assert 0.99 / 4 < ours.abs().max() <= 1 / 4
+    torch.testing.assert_close(ours, theirs.T)
+
+
 def test_dropout_acts_on_the_update_only_and_only_in_training():
     layer, x = random_layer(dropout=0.5), torch.randn(4, 10)
     assert torch.equal(layer.eval()(x), layer(x))

@@ -103,7 +103,9 @@ def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, tab
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe, epochs, rank, init", [("source-notes", 6, 8, "normal"), ("book", 5, 16, "kaiming")])
+@pytest.mark.parametrize(
+    "recipe, epochs, rank, init", [("source-notes", 6, 8, "normal"), ("book", 5, 16, "kaiming-rank")]
+)
 def test_the_published_recipes_have_the_settings_of_their_sources(recipe, epochs, rank, init, command, tmp_path):
     words = [f"word{i % 7} " * (1 + i % 9) for i in range(50)]
     table = pd.DataFrame({"text": [f"{w} {i}" for i, w in enumerate(words)], "label": ["ham", "spam"] * 25})
