@@ -3,7 +3,7 @@
 Example::
 
     from data import load_dataset
-    dataset = load_dataset("sms", protocol="strict")
+    dataset = load_dataset("sms", protocol="grouped")
     dataset.train          # a table with columns text and label; a label is an index into dataset.classes
 """
 
@@ -17,13 +17,15 @@ import pandas as pd
 
 from data import sms_spam
 from data.labels import label_notes, positive_class
+from data.near_duplicates import groups, leakage
 from data.practice import practice_messages
-from data.splits import Splits, leaked, stratified_split
+from data.splits import Splits, grouped_split, leaked, stratified_split
 from data.tables import read_table
 from gpt2.errors import InputError, RunError
 
 __all__ = ["Dataset", "leaked", "load_dataset", "read_table"]
 
+LEAKAGE_LIMIT = 20_000  # messages
 SOURCES = ("auto", "sms", "practice")
 
 
@@ -32,7 +34,7 @@ class Dataset:
     """Messages and their classes, in three parts, and what a person should know about them."""
 
     name: str  # "sms", "practice", or the file's name
-    protocol: str | None  # "published" or "strict" for the SMS data, else None
+    protocol: str | None  # "published", "strict" or "grouped" for the SMS data, else None
     classes: tuple[str, ...]  # the label names; a label is an index into them
     positive: str | None  # two classes: the one that precision, recall and F1 are about; more classes: None
     train: pd.DataFrame  # columns text (str) and label (int); likewise the other two
@@ -48,6 +50,13 @@ class Dataset:
             digest.update(json.dumps(rows).encode())
         return digest.hexdigest()
 
+    def leakage(self) -> dict[str, dict[str, int]] | None:
+        """Class -> how many test messages there are, and how many of them are exact copies, and near-copies, of
+        training messages (data/near_duplicates.py). None for more than LEAKAGE_LIMIT messages: it would take long."""
+        if len(self.train) + len(self.test) > LEAKAGE_LIMIT:
+            return None
+        return {self.classes[int(label)]: counts for label, counts in leakage(self.train, self.test).items()}
+
     def majority(self) -> tuple[str, float]:
         """The training part's most frequent class, and the test accuracy of always answering it."""
         label = int(self.train["label"].mode()[0])
@@ -62,13 +71,17 @@ def load_dataset(
     text_column: str = "text",
     label_column: str = "label",
     published_seed: int = 123,
+    group_near_duplicates: bool = False,
+    group_column: str | None = None,
 ) -> Dataset:
     """Load a dataset by name or path and split it 70/10/20.
 
     ``data``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
     "practice", the messages that come with this software; a path to a .csv or .tsv file; or "auto", the SMS
     collection if available, else the practice messages with a note that says why.
-    ``protocol``: "published" or "strict", how to cut the SMS collection (see data/sms_spam.py).
+    ``protocol``: "published", "strict" or "grouped", how to cut the SMS collection (see data/sms_spam.py).
+    ``group_near_duplicates``, ``group_column``: of your own table, rows that must not lie in different parts: near-
+    copies (data/near_duplicates.py), or those with the same value in a column.
     ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
     model is trained with, and only a comparison over many splits changes ``published_seed``.
 
@@ -76,9 +89,14 @@ def load_dataset(
     not available.
     """
     if protocol not in sms_spam.PROTOCOLS:
-        raise InputError(f"no protocol {protocol!r}; choose {' or '.join(sms_spam.PROTOCOLS)}", "protocol")
+        raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(sms_spam.PROTOCOLS)}", "protocol")
     if not 0 <= min(seed, published_seed) <= max(seed, published_seed) < 2**32:
         raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
+    grouping = "group_column" if group_column else "group_near_duplicates" if group_near_duplicates else None
+    if grouping and data in SOURCES:
+        raise InputError(
+            f"{grouping} is for a table of your own; for the SMS data choose the protocol grouped", grouping
+        )
     if data == "sms":
         return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
     if data == "auto":
@@ -91,14 +109,19 @@ def load_dataset(
         return practice_dataset(protocol, seed, ())
     if not looks_like_path(data):
         raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
-    return table_dataset(Path(data), protocol, seed, text_column, label_column)
+    frame = read_table(data, text_column, label_column, group_column)
+    if group_near_duplicates and group_column:
+        raise InputError("group_near_duplicates and group_column both group the rows; choose one", "group_column")
+    if group_near_duplicates:
+        frame["group"] = groups(frame["text"].tolist())
+    return table_dataset(Path(data), frame, protocol, seed)
 
 
 def sms_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
     splits = sms_spam.split(path, protocol, published_seed if protocol == "published" else seed)
     note = f"SMS Spam Collection from {path}, {protocol} split."
     if protocol == "published":
-        note += " It is that of Raschka's book, flaws included; the strict protocol mends them."
+        note += " It is that of Raschka's book, flaws included; the grouped protocol corrects them."
     return make_dataset("sms", protocol, ("ham", "spam"), splits, (note,))
 
 
@@ -108,12 +131,16 @@ def practice_dataset(protocol: str, seed: int, notes: tuple[str, ...]) -> Datase
     return make_dataset("practice", None, ("ham", "spam"), splits, (*notes, note, *protocol_unused(protocol)))
 
 
-def table_dataset(path: Path, protocol: str, seed: int, text_column: str, label_column: str) -> Dataset:
-    frame = read_table(path, text_column, label_column)
+def table_dataset(path: Path, frame: pd.DataFrame, protocol: str, seed: int) -> Dataset:
     classes = tuple(sorted(frame["label"].unique()))
     note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}."
     notes = (note, *label_notes(frame), *protocol_unused(protocol))
-    return make_dataset(path.name, None, classes, stratified_split(frame, seed), notes)
+    if "group" not in frame:
+        return make_dataset(path.name, None, classes, stratified_split(frame, seed), notes)
+    sizes = frame["group"].value_counts()
+    notes += (f"{sizes[sizes > 1].sum():,} of the messages share a group with others; each group lies in one part.",)
+    splits = grouped_split(frame[["text", "label"]], frame["group"].tolist(), seed)
+    return make_dataset(path.name, None, classes, splits, notes)
 
 
 def make_dataset(

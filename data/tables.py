@@ -29,8 +29,11 @@ LONGEST_CELL = 2**31 - 1  # characters, instead of the 131,072 of Python's csv m
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-def read_table(path: str | Path, text_column: str = "text", label_column: str = "label") -> pd.DataFrame:
-    """Return the table's messages as columns ``text`` and ``label``, both strings, in the file's order.
+def read_table(
+    path: str | Path, text_column: str = "text", label_column: str = "label", group_column: str | None = None
+) -> pd.DataFrame:
+    """Return the table's messages as columns ``text`` and ``label``, both strings, in the file's order; and ``group``
+    where a ``group_column`` is named, which says what belongs together, such as a sender.
 
     Labels lose spaces around them; numbers are labels like any other, and 1 and 1.0 are one. Raises InputError
     for a file that cannot be read, decoded or parsed, a missing column, an empty text or label, fewer than two
@@ -40,6 +43,11 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
     content = decode(path)
     lines, rows = parse_rows(path, content)
     header = [name.strip() for name in rows[0]]
+    if group_column in (text_column, label_column):
+        raise InputError(
+            f"the groups are to come from column {group_column!r} of {path}, as other values; name another column",
+            "group_column",
+        )
     if text_column == label_column:
         raise InputError(
             f"the texts and the labels are both to come from column {text_column!r} of {path}; "
@@ -54,7 +62,12 @@ def read_table(path: str | Path, text_column: str = "text", label_column: str = 
         {"text": [row[text] for row in rows[1:]], "label": [row[label].strip() for row in rows[1:]]},
         dtype=str,
     )
-    for name, column in (("text", text_column), ("label", label_column)):
+    named = [("text", text_column), ("label", label_column)]
+    if group_column is not None:
+        group = column_index(path, header, group_column, "group_column")
+        frame["group"] = [row[group].strip() for row in rows[1:]]
+        named.append(("group", group_column))
+    for name, column in named:
         empty = [line for line, cell in zip(lines[1:], frame[name], strict=True) if not cell.strip()]
         if empty:
             raise InputError(

@@ -34,7 +34,15 @@ def main(argv: list[str]) -> None:
     if not args.report_only:
         data = choose_data(args)
         settings = Settings(
-            checkpoint.source, data, args.protocol, args.epochs, args.text_column, args.label_column, args.device
+            checkpoint.source,
+            data,
+            args.protocol,
+            args.epochs,
+            args.text_column,
+            args.label_column,
+            args.device,
+            args.group_near_duplicates,
+            args.group_column,
         )
         runs = main_runs(args.methods, args.seeds) + (sweep_runs(args.seeds) if args.rank_sweep else [])
         with locked(out):

@@ -115,10 +115,14 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
     parser.add_argument(
         "--protocol",
         default=protocol,
-        choices=("published", "strict"),
-        help="split of the SMS data: that of Raschka's book, or duplicates removed and natural ratio (default: "
-        "%(default)s)",
+        choices=("published", "strict", "grouped"),
+        help="split of the SMS data: that of Raschka's book; duplicates removed and natural ratio; or that with "
+        "near-copies in one part (default: %(default)s)",
     )
+    parser.add_argument(
+        "--group-near-duplicates", action="store_true", help="of your own table: keep near-copies in one part"
+    )
+    parser.add_argument("--group-column", metavar="NAME", help="of your own table: keep rows of one value in one part")
 
 
 def choose_model(arguments: argparse.Namespace) -> "Checkpoint":

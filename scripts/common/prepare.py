@@ -27,6 +27,8 @@ def load_data(args: argparse.Namespace) -> Dataset:
         text_column=args.text_column,
         label_column=args.label_column,
         published_seed=123 if args.split_seed is None else args.split_seed,
+        group_near_duplicates=args.group_near_duplicates,
+        group_column=args.group_column,
     )
 
 
@@ -105,7 +107,10 @@ def run_settings(args: argparse.Namespace, source: str, dataset: Dataset, model:
         "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,
         "text_column": args.text_column,
         "label_column": args.label_column,
+        "group_near_duplicates": args.group_near_duplicates,
+        "group_column": args.group_column,
         "protocol": dataset.protocol,
+        "leakage": dataset.leakage(),
         "split_seed": args.split_seed,
         "recipe": args.recipe,
         "batch_size": args.batch_size,

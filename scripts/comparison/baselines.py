@@ -41,6 +41,8 @@ def baselines(out: Path, settings: dict, seeds: Iterable[int], assets: str | Non
             text_column=settings["text_column"],
             label_column=settings["label_column"],
             published_seed=seed,
+            group_near_duplicates=settings.get("group_near_duplicates", False),
+            group_column=settings.get("group_column"),
         )
         known[str(seed)] = without_nan(answers(dataset, settings, seed, assets))
         write_json(file, known)

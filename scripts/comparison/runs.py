@@ -65,14 +65,14 @@ class Settings:
     text_column: str
     label_column: str
     device: str
+    group_near_duplicates: bool = False
+    group_column: str | None = None
 
     @property
     def arguments(self) -> list[str]:
-        return [
-            part
-            for name, value in dataclasses.asdict(self).items()
-            for part in (f"--{name.replace('_', '-')}", str(value))
-        ]
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
+        flags = {name: f"--{name.replace('_', '-')}" for name in given}
+        return [part for name, value in given.items() for part in ([flags[name]] + [str(value)] * (value is not True))]
 
 
 @dataclass
@@ -121,7 +121,8 @@ def open_comparison(out: Path, settings: Settings, command: str, machine: dict) 
     file = out / "comparison.json"
     record = read_json(file)
     now = dataclasses.asdict(settings)
-    before = record.get("settings", now)
+    without_groups = {"group_near_duplicates": False, "group_column": None}  # of an earlier version's comparison
+    before = without_groups | record.get("settings", now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
         key = changed[0]

@@ -120,8 +120,8 @@ def test_leaked_counts_each_test_message(small):
 
 
 def test_unknown_protocol(small):
-    with pytest.raises(InputError, match="published or strict"):
+    with pytest.raises(InputError, match="one of published, strict, grouped"):
         sms_spam.split(small, "loose")
-    with pytest.raises(InputError, match="published or strict") as caught:
+    with pytest.raises(InputError, match="one of published, strict, grouped") as caught:
         load_dataset("practice", protocol="loose")
     assert caught.value.argument == "protocol"
