@@ -1,0 +1,1 @@
+"""The published comparison, repeated: what scripts/reproduce.py is made of."""
