@@ -62,6 +62,27 @@ def words(row: Row) -> str:
     )
 
 
+def special(row: Row) -> str:
+    """What sets a row apart, in a few words."""
+    reads = {"last": "last real token", "first": "first token", "mean-positions": "mean of positions"}
+    trained = {"full": "everything", "head": "head" if row.trains else "untuned, 80 messages"}.get(row.method)
+    if row.method == "selective":
+        trained = f"last {row.options['blocks']} blocks" if row.options["blocks"] > 1 else "last block"
+    elif row.method == "lora":
+        trained = f"LoRA, rank {row.options['rank']}, scale {scale(row).split(' = ')[1]}"
+    parts = [
+        size_of(row),
+        trained,
+        reads.get(row.pooling) if row.padding != "none" else None,
+        {"context": "padded to 1,024", "none": "no padding"}.get(row.padding),
+        f"{row.accumulate} gradients summed" if row.accumulate > 1 else None,
+        None if row.pretrained else "random weights",
+        None if row.causal else "no causal mask",
+        f"as {row.same_as}" if row.same_as else None,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def published(row: Row) -> str:
     """The published accuracies of training, validation and test messages, in percent."""
     shares = [row.published[part] for part in SPLITS]

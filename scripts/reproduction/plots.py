@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from comparison.plots import GREY, STYLES
 from gpt2.files import atomic_write
 from reproduction.evidence import messages_of, published_count, wilson
-from reproduction.listing import scale, size_of
+from reproduction.listing import special
 from reproduction.rows import Row, rows
 
 PUBLISHED, MEASURED = ("D", "#D55E00"), ("o", "#0072B2")  # marker and colour
@@ -126,27 +126,6 @@ def published_picture(file: Path) -> None:
     figure.supxlabel(label, fontsize=10)
     legend(figure, (left, right), [f"trained: {name}" for name in KINDS])
     save(figure, False, file)
-
-
-def special(row: Row) -> str:
-    """What sets a row apart, in a few words."""
-    reads = {"last": "last real token", "first": "first token", "mean-positions": "mean of positions"}
-    trained = {"full": "everything", "head": "head" if row.trains else "untuned, 80 messages"}.get(row.method)
-    if row.method == "selective":
-        trained = f"last {row.options['blocks']} blocks" if row.options["blocks"] > 1 else "last block"
-    elif row.method == "lora":
-        trained = f"LoRA, rank {row.options['rank']}, scale {scale(row).split(' = ')[1]}"
-    parts = [
-        size_of(row),
-        trained,
-        reads.get(row.pooling) if row.padding != "none" else None,
-        {"context": "padded to 1,024", "none": "no padding"}.get(row.padding),
-        f"{row.accumulate} gradients summed" if row.accumulate > 1 else None,
-        None if row.pretrained else "random weights",
-        None if row.causal else "no causal mask",
-        f"as {row.same_as}" if row.same_as else None,
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def save(figure: Figure, stand_in: bool, file: Path) -> None:
