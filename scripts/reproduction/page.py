@@ -123,7 +123,7 @@ def untuned() -> str:
     shares = ", ".join(f"{100 * (row.published[part] or 0):.2f}" for part in SPLITS)
     return (
         f"**The untuned model.** {shares} % ({row.id}) are {', '.join(counts[:2])} and {counts[2]} of the first {n} "
-        'messages of the three parts. As many of these messages are spam: the untuned model answers "spam" to all '
+        'messages that each loader yields. As many of these messages are spam: the untuned model answers "spam" to all '
         "of them. The famous starting point is a constant answer, and says nothing about what GPT-2 knows."
     )
 
