@@ -45,21 +45,19 @@ def main(argv: list[str]) -> None:
         return
 
     from common.machine import machine
-    from gpt2.devices import choose_device
     from gpt2.training.runs import locked
-    from reproduction.costs import too_large
     from reproduction.report import write_report
     from reproduction.results import collect
-    from reproduction.runs import all_runs, carry_out, open_folder, summary
+    from reproduction.runs import all_runs, carry_out, cautions, open_folder, summary
 
     failures: dict[str, str] = {}
     if not args.report_only:
         runs = all_runs(chosen, args.protocol, args.seeds)
-        for sentence in too_large(chosen, choose_device(args.device)) if args.weights != "practice" else ():
-            print(sentence, flush=True)
         with locked(out):
             command = "python scripts/reproduce.py " + shlex.join(argv)
             open_folder(out, args.weights, args.smoke, command, machine())
+            for sentence in cautions(runs, settings):
+                print(sentence, flush=True)
             failures = carry_out(runs, settings)
     if args.report_only or len(failures) < len(runs):
         file = write_report(out, collect(out, args.assets))

@@ -70,7 +70,8 @@ def consistent(tested: pd.DataFrame) -> list[str]:
     names, wrong = tested.row.unique(), differing.row.unique()
     how = f"Fisher's exact test, {counted(len(tested), 'test')}, Holm-adjusted p below {LEVEL:g}"
     if not len(wrong):
-        return [f"**All {len(names)} rows are consistent with the published figures**: no difference is shown ({how})."]
+        who = f"All {len(names)} rows are" if len(names) > 1 else "The only row is"
+        return [f"**{who} consistent with the published figures**: no difference is shown ({how})."]
     shown = "; ".join(
         f"`{line.row}`, {line.part}: published {line.published:.2%}, measured {line.measured:.2%} "
         f"({points(line.difference)} points, p = {line.p_holm:.2g})"
@@ -135,7 +136,8 @@ def without_leaks(results: Results) -> list[str]:
     means = results.runs[results.runs.genuine].groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
     if {"published", "strict"} - set(means.index.get_level_values("protocol")):
         return ["The leak-free split was not measured for rows of the published one; `--protocol both` does that."]
-    both = means.loc["published"].join(means.loc["strict"], lsuffix="_published", rsuffix="_strict", how="inner")
+    parts = [means.loc[protocol].add_suffix(f"_{protocol}") for protocol in ("published", "strict")]
+    both = parts[0].join(parts[1], how="inner")
     if both.empty:
         return ["No row was measured on both splits."]
     change = (both.test_f1_strict - both.test_f1_published).mean()

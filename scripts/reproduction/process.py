@@ -1,13 +1,14 @@
 """One call in a process of its own: its peak memory is its own, and if the system kills it, the others go on."""
 
 import multiprocessing
-import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from common.cli import describe, terminable
 from gpt2.errors import InputError, RunError
+
+KILLED = 9  # the signal of a system that runs out of memory; Windows has none
 
 
 def alone(function: Callable, *arguments: object) -> str | None:
@@ -44,7 +45,7 @@ def receive(receiver: Connection) -> str | None:
 
 def ended(status: int) -> str:
     """How a process ended that said nothing."""
-    if status == -signal.SIGKILL if hasattr(signal, "SIGKILL") else False:
+    if status == -KILLED:
         return "the system killed it, probably because memory ran out"
     return f"it ended with exit status {status}"
 

@@ -194,25 +194,16 @@ def words_section(results: Results) -> list[str]:
 
 def cost_section(runs: pd.DataFrame) -> list[str]:
     """What each row took here, and what was published of it."""
-    lines = []
-    for run in runs[runs.copied_from.isna()].sort_values("seed", kind="stable").drop_duplicates("row").itertuples():
-        row = rows()[run.row]
-        memory = DASH if pd.isna(run.peak_memory_mb) else f"{run.peak_memory_mb:,.0f}"
-        published = DASH if row.minutes is None else f"{row.minutes:.2f} ({row.hardware})"
-        seconds = f"{run.seconds_training:,.0f}"
-        lines.append([f"`{row.id}`", size_of(row), f"{run.trainable_parameters:,}", seconds, f"{run.seconds:,.0f}"])
-        lines[-1] += [memory, published]
-    order = {name: place for place, name in enumerate(rows())}
-    lines.sort(key=lambda line: order[line[0].strip("`")])
-    columns = [
-        "row",
-        "model",
-        "parameters trained",
-        "training, s",
-        "in all, s",
-        "peak memory, MB",
-        "published, minutes",
-    ]
+    lines, first = [], runs[runs.copied_from.isna()].sort_values("seed", kind="stable").drop_duplicates("row")
+    measured = {run.row: run for run in first.itertuples()}
+    for row in rows().values():
+        run = measured.get(row.id)
+        if run is not None:
+            memory = DASH if pd.isna(run.peak_memory_mb) else f"{run.peak_memory_mb:,.0f}"
+            published = DASH if row.minutes is None else f"{row.minutes:.2f} ({row.hardware})"
+            seconds = [f"{run.seconds_training:,.0f}", f"{run.seconds:,.0f}"]
+            lines.append([f"`{row.id}`", size_of(row), f"{run.trainable_parameters:,}", *seconds, memory, published])
+    columns = ["row", "model", "parameters trained", "training, s", "in all, s", "peak memory, MB"]
     return [
         "## Time and memory",
         "Measured with the lowest seed, one row after the other, each in a process of its own. On a GPU the memory is "
@@ -224,7 +215,7 @@ def cost_section(runs: pd.DataFrame) -> list[str]:
 def settings_section(results: Results) -> list[str]:
     """What each row is, and where it was published."""
     chosen = [row for row in rows().values() if row.id in set(results.runs.row)]
-    lines = [[f"`{row.id}`", plain(words(row)), plain(row.source)] for row in chosen]
+    lines = [[f"`{row.id}`", f"GPT-2 {size_of(row)}; {plain(words(row))}", plain(row.source)] for row in chosen]
     copied = results.runs[results.runs.copied_from.notna()].drop_duplicates("row")
     notes = [
         f"`{run.row}` has the settings of `{run.copied_from}`: its result is copied." for run in copied.itertuples()

@@ -13,10 +13,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from comparison.runs import seeds, without_folders
+from data.sms_spam import find_file
 from gpt2.checkpoints.hub import find_checkpoint, local_folder, unreachable
+from gpt2.devices import choose_device
 from gpt2.errors import InputError
 from gpt2.files import write_json
 from gpt2.training.runs import read_json
+from reproduction.costs import too_large
 from reproduction.process import alone
 from reproduction.rows import Row, rows
 from reproduction.running import Settings, folder_of, run_row
@@ -81,22 +84,32 @@ def kind(settings: dict) -> str:
     return f"--weights {settings['weights']}" + (" --smoke" if settings["smoke"] else "")
 
 
+def cautions(runs: Sequence[Run], settings: Settings) -> list[str]:
+    """What a person should know before the first run starts: stand-ins, and rows that are too large."""
+    found = []
+    if settings.weights != "pretrained" or settings.smoke:
+        found.append("Careful: the accuracies will mean nothing as a reproduction; time and memory are real.")
+    if settings.weights != "practice":
+        waiting = {run.row.id: run.row for run in runs if not run.finished(settings.out)}
+        found += too_large(waiting.values(), choose_device(settings.device))
+    return found
+
+
 def without_weights(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
     """model -> why it is not available, for the pretrained models of ``runs``. Downloads nothing yet.
 
-    Raises InputError when this is so for all of them: then nothing can start.
+    Raises InputError when this is so for all of these models.
     """
-    if settings.weights != "pretrained":
-        return {}
+    models = {run.row.model for run in runs if run.row.pretrained} if settings.weights == "pretrained" else set()
     missing: dict[str, str] = {}
-    for model in {run.row.model: None for run in runs if run.row.pretrained}:
+    for model in models:
         if local_folder(model, settings.assets) is None and unreachable():
             try:
                 find_checkpoint(model, settings.assets)
             except InputError as error:
                 missing[model] = str(error).replace("use the model 'practice'", "try it all with --weights practice")
-    if missing and all(run.row.pretrained and run.row.model in missing for run in runs):
-        raise InputError(next(iter(missing.values())), "assets")
+    if missing and len(missing) == len(models):
+        raise InputError(missing[min(missing, key=len)], "assets")
     return missing
 
 
@@ -108,7 +121,9 @@ def carry_out(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
     waiting = [run for run in runs if not run.finished(settings.out)]
     if len(waiting) < len(runs):
         print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
-    missing = without_weights(waiting, settings) if waiting else {}
+    if waiting:
+        find_file(settings.assets)  # the messages: what all rows need is worth an error before the first
+    missing = without_weights(waiting, settings)
     failures: dict[str, str] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(waiting), desc="rows", unit="row", disable=None) as bar:
         for run in waiting:
