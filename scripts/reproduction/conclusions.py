@@ -9,8 +9,9 @@ from reproduction.results import Results, spread
 from reproduction.rows import rows
 
 STAND_IN = {
-    "random": "Random weights stood in for GPT-2's, so **the accuracies mean nothing as a reproduction**. Time and "
-    "memory are real: the models have their published sizes.",
+    "random": "Random weights stood in for GPT-2's, so **the accuracies mean nothing as a reproduction** (but for "
+    "`extra-10`, which was published with random weights). Time and memory are real: the models have their published "
+    "sizes.",
     "practice": "The small practice model stood in for GPT-2, so **the accuracies mean nothing as a reproduction**. "
     "Time and memory are real too, but those of a model of 7.7 million parameters.",
     "pretrained": "",
@@ -52,7 +53,8 @@ def only_these(results: Results, tested: pd.DataFrame) -> list[str]:
     sentences = []
     if len(repeated) < len(every):
         sentences.append(
-            f"{len(repeated)} of the {len(every)} published rows were repeated. Nothing is said about the others."
+            f"{len(repeated)} of the {len(every)} published rows {'was' if len(repeated) == 1 else 'were'} repeated. "
+            "Nothing is said about the others."
         )
     stand_ins = results.compared[~results.compared.genuine].row.unique()
     if len(stand_ins):
@@ -103,13 +105,17 @@ def resolution(tested: pd.DataFrame) -> list[str]:
     middle = test.sort_values("published", kind="stable").iloc[len(test) // 2]
     drop = smallest_shown(int(middle.published_right), int(middle.published_n), len(tested))
     mean, above, below = test.difference.mean(), (test.difference > 0).sum(), (test.difference < 0).sum()
-    return [
+    sentences = [
         f"Consistent does not mean equal. With {middle.published_n:.0f} test messages and "
         f"{counted(len(tested), 'test')}, only a drop of {100 * drop:.1f} points or more from `{middle.row}`'s "
-        f"{middle.published:.2%} would have been shown.",
-        f"Over {counted(len(test), 'row')}, the measured test accuracy is {points(mean)} points from the published "
-        f"one on average; {above} above, {below} below.",
+        f"{middle.published:.2%} would have been shown."
     ]
+    if len(test) > 1:
+        sentences.append(
+            f"Over {len(test)} rows, the measured test accuracy is {points(mean)} points from the published one on "
+            f"average; {above} above, {below} below."
+        )
+    return sentences
 
 
 def luck(results: Results) -> list[str]:

@@ -1,5 +1,6 @@
 """What a row trains, how many operations it takes and how much memory, computed from shapes (nothing is loaded)."""
 
+import copy
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,13 +40,20 @@ class Cost:
 
 
 @functools.cache
+def shapes(size: str) -> GPT2:
+    """A classifier of this size on PyTorch's meta device: shapes without memory."""
+    with torch.device("meta"):
+        return add_classification_head(GPT2(SIZES[size]))
+
+
+@functools.cache
 def cost(method: str, rank: int, blocks: int, size: str, padding: str, batch: int, epochs: int, seen: int) -> Cost:
     """Of one set of settings; the rows share many. ``seen``: training messages in an epoch."""
     config, positions = SIZES[size], POSITIONS[padding]
     options = {"lora": {"rank": rank}, "selective": {"blocks": blocks}}.get(method, {})
+    model = copy.deepcopy(shapes(size))
+    total = sum(p.numel() for p in model.parameters())
     with torch.device("meta"):
-        model = add_classification_head(GPT2(config))
-        total = sum(p.numel() for p in model.parameters())
         peft.apply(model, method, **options)
     trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
     weights = sum(p.numel() for p in model.parameters())

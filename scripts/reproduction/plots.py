@@ -17,7 +17,7 @@ from reproduction.rows import Row, rows
 PUBLISHED, MEASURED = ("D", "#D55E00"), ("o", "#0072B2")  # marker and colour
 CUT = 0.9  # left of it the axis is pressed together, because most rows stand right of it
 SHIFT = 0.17  # of two marks in one line
-REMARK = "stand-in weights or smoke run:\naccuracies mean nothing as a reproduction"
+REMARK = "stand-in weights or smoke run: accuracies mean nothing as a reproduction"
 KINDS = {  # of the published table, in the order of the legend
     "last block(s)": STYLES["selective"],
     "everything": STYLES["additive"],
@@ -37,7 +37,8 @@ def frame(names: Sequence[str], low: float) -> tuple[Figure, Axes, Axes]:
     left.set_xlim(max(0.0, low - 0.02), CUT)
     right.set_xlim(CUT, 1.003)
     right.tick_params(left=False)
-    left.set_xticks([tick / 10 for tick in range(9) if tick / 10 > low - 0.02])  # 90 % stands below the right part
+    step = 1 if low > 0.45 else 2
+    left.set_xticks([tick / 10 for tick in range(0, 9, step) if tick / 10 > low - 0.02])  # 90 % is the right part's
     for axes in (left, right):
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(alpha=0.25)
@@ -129,8 +130,8 @@ def published_picture(file: Path) -> None:
 
 
 def save(figure: Figure, stand_in: bool, file: Path) -> None:
-    """Write the picture; with a remark in it where its accuracies mean nothing."""
+    """Write the picture; with a remark above it where its accuracies mean nothing."""
     if stand_in:
-        figure.suptitle(REMARK, fontsize=10, color="#b00000")
+        figure.axes[1].set_title(REMARK, loc="right", fontsize=10, color="#b00000")
     with atomic_write(file) as temporary:
         figure.savefig(temporary)
