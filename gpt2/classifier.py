@@ -20,7 +20,7 @@ from gpt2.errors import InputError, whole_number
 from gpt2.layout import CAUSAL, Layout
 from gpt2.model import GPT2
 
-POOLINGS = ("last", "last-position", "first", "mean")
+POOLINGS = ("last", "last-position", "first", "mean", "mean-positions")
 BATCHINGS = ("padded", "packed")
 
 
@@ -67,6 +67,7 @@ def classify(
                        (Raschka, 2024) reads, and why its verdicts change with the padding
     ``first``          the first token, which has seen nothing else (to see why it fails)
     ``mean``           the average over the real tokens
+    ``mean-positions`` the average over all T positions, padding too
 
     batching  ``padded``, or ``packed``: real tokens only, laid end to end; the same logits for less work
     features  what frozen blocks gave for these messages (gpt2/training/frozen_features.py)
@@ -76,12 +77,14 @@ def classify(
     check_lengths(tokens, lengths)
     layout = layout_of(model, tokens, lengths, pooling, batching)
     x, first = (None, 0) if features is None else features(model, tokens, lengths, layout)
-    h = model.hidden_states(tokens, lengths, layout, x, first)  # (B, C); first, mean: (B, T, C)
+    h = model.hidden_states(tokens, lengths, layout, x, first)  # (B, C); first and means: (B, T, C)
     if pooling == "first":
         h = h[:, 0]
     elif pooling == "mean":
         real = torch.arange(tokens.size(1), device=tokens.device) < lengths[:, None]  # (B, T)
         h = (h * real[..., None]).sum(dim=1) / lengths[:, None]
+    elif pooling == "mean-positions":
+        h = h.mean(dim=1)
     return model.lm_head(h)  # (B, num_classes)
 
 

@@ -11,13 +11,17 @@ import torch
 from gpt2.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("fast", "float32")
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", precision: str = "fast") -> torch.device:
     """``auto`` takes an NVIDIA GPU, else an Apple GPU, else the CPU. Raises InputError for one that is not there.
 
-    On an NVIDIA GPU, float32 matrix products then round their inputs to TF32 (10 bits of mantissa).
+    precision   of matrix products on an NVIDIA GPU, for the whole process: ``fast``, bfloat16 while training, else
+                TF32 (10 bits of mantissa); or ``float32``, to compare numbers
     """
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}; choose {' or '.join(PRECISIONS)}", "precision")
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
@@ -26,15 +30,21 @@ def choose_device(name: str = "auto") -> torch.device:
     if not there[name]:
         raise InputError(f"this machine (or its PyTorch) has no {name} device; use auto", "device")
     if name == "cuda":
-        torch.set_float32_matmul_precision("high")
+        torch.set_float32_matmul_precision("high" if precision == "fast" else "highest")
     return torch.device(name)
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """On a GPU that can, matrix products in bfloat16; weights, gradients and the optimiser stay in float32."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+    """On a GPU that can, matrix products in bfloat16; weights, gradients and the optimiser stay in float32. Not where
+    ``choose_device`` was asked for float32, or was not called."""
+    if device.type == "cuda" and uses_bfloat16():
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def uses_bfloat16() -> bool:
+    """Does ``autocast`` do anything on an NVIDIA GPU?"""
+    return torch.get_float32_matmul_precision() != "highest" and torch.cuda.is_bf16_supported()
 
 
 def to_device(batch: Iterable[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
@@ -64,7 +74,7 @@ def keep_freed_memory() -> None:
 def describe(device: torch.device) -> str:
     """For people: ``cpu (2 threads)`` or ``cuda (NVIDIA H200, bf16)``."""
     if device.type == "cuda":
-        precision = ", bf16" if torch.cuda.is_bf16_supported() else ""
+        precision = ", bf16" if uses_bfloat16() else ", float32"
         return f"cuda ({torch.cuda.get_device_name(device)}{precision})"
     threads = torch.get_num_threads()
     return f"cpu ({threads} thread{'s' if threads > 1 else ''})" if device.type == "cpu" else device.type
@@ -79,6 +89,15 @@ def peak_memory_mb(device: torch.device) -> float | None:
         return peak_resident_bytes() / 1e6
     except (ImportError, OSError, AttributeError):
         return None
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let ``peak_memory_mb`` start again from what is in use now, where the system can (CUDA; Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_resident_bytes() -> int:

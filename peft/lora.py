@@ -44,6 +44,20 @@ SCALINGS = {
 }
 
 
+@torch.no_grad()
+def start_at_random(A: Tensor, init: str) -> None:
+    """Fill A (rank, in_dim), in place. Two of the ways draw it as (in_dim, rank), in the reference recipe's order."""
+    rank, in_dim = A.shape
+    if init == "kaiming":
+        nn.init.kaiming_uniform_(A, a=math.sqrt(5))  # as loralib/layers.py; √5 makes the bound 1/√in_dim
+    elif init == "kaiming-rank":
+        A.copy_(nn.init.kaiming_uniform_(A.new_empty(in_dim, rank), a=math.sqrt(5)).T)  # bound 1/√rank
+    elif init == "normal":
+        A.copy_(A.new_empty(in_dim, rank).normal_(std=1 / math.sqrt(rank)).T)
+    else:
+        raise InputError(f"unknown init {init!r}; choose kaiming, kaiming-rank or normal", argument="init")
+
+
 class LoRALayer(nn.Module):
     """The low-rank update alone: x (…, in_dim) -> s · B A x (…, out_dim).
 
@@ -51,8 +65,10 @@ class LoRALayer(nn.Module):
     alpha     numerator of the scale s
     scaling   one of SCALINGS
     dropout   probability of dropping an input of A during training
-    init      start of A: ``kaiming`` (uniform in ±1/√in_dim, as in the paper's code and the libraries) or
-              ``normal`` (std 1/√rank, as in the draft of Raschka's appendix E). B always starts at zero.
+    init      start of A: ``kaiming`` (uniform in ±1/√in_dim, as in the paper's code and the libraries),
+              ``kaiming-rank`` (uniform in ±1/√rank, as in Raschka's appendix E, whose A is stored as (in_dim, rank):
+              PyTorch takes the second number for the width) or ``normal`` (std 1/√rank, as in its draft of May 2024).
+              B always starts at zero.
     """
 
     def __init__(
@@ -76,12 +92,7 @@ class LoRALayer(nn.Module):
         self.rank, self.scale = rank, SCALINGS[scaling](alpha, rank)
         self.A = nn.Parameter(torch.empty(rank, in_dim))
         self.B = nn.Parameter(torch.zeros(out_dim, rank))
-        if init == "kaiming":
-            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # as loralib/layers.py; √5 makes the bound 1/√in_dim
-        elif init == "normal":
-            nn.init.normal_(self.A, std=1 / math.sqrt(rank))
-        else:
-            raise InputError(f"unknown init {init!r}; choose kaiming or normal", argument="init")
+        start_at_random(self.A, init)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

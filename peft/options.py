@@ -68,7 +68,7 @@ class MinLoRAOptions(LowRankOptions):
     """Of ``minlora``, and all that LoRA shares with it."""
 
     scaling: str = option("alpha/rank", "scale of the update: alpha/rank, alpha, or alpha/sqrt(rank)")
-    init: str = option("kaiming", "start of A: kaiming, or normal (std 1/√rank)")
+    init: str = option("kaiming", "start of A: kaiming (±1/√in), kaiming-rank (±1/√rank) or normal (std 1/√rank)")
 
 
 @dataclass(frozen=True, kw_only=True)

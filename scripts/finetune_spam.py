@@ -54,8 +54,8 @@ def fine_tune(
     import torch
 
     import peft
-    from common.experiment import Experiment, describe_run, say_what_to_expect
-    from common.prepare import load_data, make_batches, run_settings
+    from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
+    from common.prepare import load_data, make_batches, run_settings, untuned
     from common.runs import new_folder
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
@@ -72,12 +72,17 @@ def fine_tune(
     check_vocabulary(model.config.vocab_size, get_tokenizer())
     check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
+    recipe = make_recipe(args, model.config.n_embd)
     torch.manual_seed(args.seed)  # the new head, and what the method draws at random
     add_classification_head(model, len(dataset.classes))
     total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
+    before = {}
+    if recipe.reference:
+        batches, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
+        before = untuned(model.to(device), batches, device, args.seed, recipe.pooling)
     peft.apply(model, args.method, **options)
-    recipe = make_recipe(args, model.config.n_embd)
-    batches, max_length, cut = make_batches(dataset, model, args.batch_size, published=args.recipe != "default")
+    room = model.config.n_positions - model.virtual_positions()
+    batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
 
@@ -89,10 +94,14 @@ def fine_tune(
             stack.enter_context(locked(folder))
         resuming = open_run(folder, config)
     describe_run(model, dataset, config, cut, describe(device))
+    if before:
+        describe_untuned(before)
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
-    Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features).run(resuming)
+    Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features, before).run(
+        resuming
+    )
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -112,6 +121,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     )
     parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
     parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--accumulate",
+        type=cli.positive_int,
+        metavar="N",
+        help="add up the gradients of N batches before a step: as one batch N times as large, in the memory of one",
+    )
     parser.add_argument("--lr", type=float, help="learning rate (default: one that suits the method)")
     parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
     parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")

@@ -8,7 +8,8 @@ position depends on what is left of it only, so padding on the right changes not
 ``lengths`` says which those are.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,13 @@ def make_batch(token_lists: Sequence[Tokens], labels: Sequence[int], pad_to: int
 def cut(items: list, size: int) -> Iterator[list]:
     """Cut a list into chunks of ``size``; the last may be shorter."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """``size`` batches at a time, as they come; the last group may be smaller."""
+    remaining = iter(batches)
+    while group := list(itertools.islice(remaining, size)):
+        yield group
 
 
 class MessageBatches:
@@ -138,6 +146,10 @@ class MessageBatches:
     def shuffled(self, seed: int, epoch: int) -> Iterator[Batch]:
         """Yield the batches of that epoch, ``len(self)`` of them."""
         return self._batches(self.order(seed, epoch)[: len(self) * self.batch_size], self.batch_size)
+
+    def first(self, count: int | None = None) -> Iterator[Batch]:
+        """The first ``count`` batches (default: all) in the order given."""
+        return itertools.islice(self._batches(list(range(len(self.labels))), self.batch_size), count)
 
     def by_length(self, size: int | None = None) -> Iterator[tuple[list[int], Batch]]:
         """Yield every message once, to evaluate on, with its place in the order given: shortest first, so that a

@@ -5,6 +5,7 @@ Which parameters train is decided before (they require grad); the loop only foll
 
     shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
     by_length(size)         every message once, to evaluate on: (indices in the data, batch), in any order
+    first(count)            a few batches for the learning curve, where the recipe asks for one
     len()                   batches in an epoch
 
 Under torchrun several processes share each batch and take the same steps as one would (gpt2/training/distributed.py).
@@ -27,10 +28,12 @@ from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
-from gpt2.training.batching import MessageBatches
+from gpt2.training.batching import MessageBatches, grouped
+from gpt2.training.curve import LearningCurve
 from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
 from gpt2.training.recipe import Recipe
+from gpt2.training.reference import keep_generator, restore_generator
 
 CHECK_EVERY = 10  # steps between looks at the loss: each look makes a GPU wait
 
@@ -43,6 +46,8 @@ class Progress:
     history: list[dict] = field(default_factory=list)  # one row an epoch; row 0 is before training
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch so far
     seconds_training: float = 0.0  # without evaluations
+    curve: list[dict] = field(default_factory=list)  # one row a point, see gpt2/training/curve.py
+    generator: str = ""  # state of the global random generator, where the recipe follows the reference
 
     @property
     def best_row(self) -> dict:
@@ -86,7 +91,10 @@ def finetune(
     if batching is None:
         batching, features = choose_batching(model, device, recipe.pooling)
     forward = data_parallel(model, classify)
-    total_steps = recipe.epochs * len(train)
+    total_steps = recipe.epochs * math.ceil(len(train) / recipe.accumulate)
+
+    def logits_of(tokens: Tensor, lengths: Tensor) -> Tensor:
+        return classify(model, tokens, lengths, recipe.pooling, batching, features)
 
     def validate() -> dict:
         with around_evaluation(model):
@@ -97,31 +105,45 @@ def finetune(
     if not progress.history:
         progress.history.append(history_row(0, math.nan, math.nan, validate(), 0.0))
 
+    trained_on = progress.epoch * len(train)
+    curve = LearningCurve(progress.curve, recipe.curve_every, model, logits_of, train, validation, device, trained_on)
     for epoch in range(progress.epoch, recipe.epochs):
-        torch.manual_seed(recipe.seed + 1000 * epoch)  # for dropout: a resumed run draws what it would have drawn
+        if recipe.reference:
+            restore_generator(progress, recipe.seed)
+        else:
+            torch.manual_seed(recipe.seed + 1000 * epoch)  # for dropout: a resumed run draws what it would have drawn
         model.train()
-        start, running = time.perf_counter(), RunningLoss(epoch, recipe, len(train))
-        for step, batch in enumerate(train.shuffled(recipe.seed, epoch), start=epoch * len(train)):
-            (tokens, lengths, labels), size = own_share(batch)  # with one process: the batch, and its messages
-            tokens, lengths, labels = to_device((tokens, lengths, labels), device)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(step, total_steps)
-
-            with autocast(device):
-                logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
-            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size
+        start, running = time.perf_counter() - curve.seconds, RunningLoss(epoch, recipe, len(train))
+        groups = grouped(train.shuffled(recipe.seed, epoch), recipe.accumulate)  # a step each
+        for step, group in enumerate(groups, start=epoch * total_steps // recipe.epochs):
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = recipe.lr_at(step, total_steps)
             optimizer.zero_grad()
-            loss.backward()
+            shares = [own_share(batch) for batch in group]  # with one process: the batch, and its messages
+            size = sum(count for _, count in shares)
+            if recipe.reference:  # there, a last group that is not full has smaller gradients
+                size *= recipe.accumulate / len(group)
+            for share, count in shares:
+                tokens, lengths, labels = to_device(share, device)
+                with autocast(device):
+                    logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
+                loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size
+                loss.backward()  # adds to the gradients
+                running.add(loss * size, logits, labels, count)
             if recipe.clip:
                 nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
+            curve.advance(len(group) - 1)
             optimizer.step()
-            running.add(loss, logits, labels, size)
-        seconds = time.perf_counter() - start
+            curve.advance(1)
+        seconds = time.perf_counter() - curve.seconds - start
+        curve.end_epoch()
         progress.seconds_training += seconds
 
         train_loss, train_accuracy = running.finish()
         progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, validate(), seconds))
         progress.epoch = epoch + 1
+        if recipe.reference:
+            keep_generator(progress)
         if recipe.keep_best and progress.best_row is progress.history[-1]:
             progress.best = {name: p.detach().cpu().clone() for name, p in trainable.items()}
         after_epoch(progress)
@@ -145,7 +167,8 @@ class RunningLoss:
         self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=hidden)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, size: float) -> None:
-        self.losses.append(loss.detach() * size)  # the sum over messages
+        """``loss``: the sum over the ``size`` messages of a batch."""
+        self.losses.append(loss.detach())
         self.correct.append((logits.detach().argmax(dim=-1) == labels).sum())
         self.sizes.append(size)
         self.bar.update()

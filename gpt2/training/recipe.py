@@ -20,6 +20,9 @@ class Recipe:
     pooling: str = "last"  # which token the head reads, see gpt2/classifier.py
     keep_best: bool = True  # end with the weights of the epoch that was best on the validation data
     seed: int = 123
+    accumulate: int = 1  # batches whose gradients are added up before a step, as of one large batch
+    curve_every: int = 0  # batches between two points of the learning curve (gpt2/training/curve.py); 0: none
+    reference: bool = False  # random numbers to the letter of the reference recipe (gpt2/training/reference.py)
 
     def __post_init__(self):
         checks = {
@@ -29,6 +32,8 @@ class Recipe:
             "warmup": 0 <= self.warmup < 1,
             "schedule": self.schedule in ("cosine", "constant"),
             "seed": 0 <= self.seed < 2**32,
+            "accumulate": self.accumulate >= 1,
+            "curve_every": self.curve_every >= 0,
         }
         for name, good in checks.items():
             if not good:
@@ -54,6 +59,8 @@ BOOK = Recipe(  # Raschka, "Build a Large Language Model (From Scratch)", 2024, 
     clip=None,
     pooling="last-position",
     keep_best=False,
+    curve_every=50,
+    reference=True,
 )
 # A 2024 article on PEFT with GPT-2 124M (91.44/93.29/90.33 for selective, 100.00/96.64/98.00 for LoRA). It does not
 # state its settings: they are taken to be the book's. Its LoRA is that of the draft of appendix E of May 2024, which

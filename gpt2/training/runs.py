@@ -161,12 +161,15 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, k
 
 
 def write_history(folder: Path, progress: Progress) -> None:
-    """history.csv and curves.png."""
+    """history.csv and curves.png; curve.csv where the recipe asks for a learning curve."""
     from gpt2.training.plots import plot_curves
 
     history = pd.DataFrame(progress.history)
     with atomic_write(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
+    if progress.curve:
+        with atomic_write(folder / "curve.csv") as temporary:
+            pd.DataFrame(progress.curve).to_csv(temporary, index=False)
     with atomic_write(folder / "curves.png") as temporary:
         plot_curves(history, temporary)
 

@@ -4,7 +4,7 @@ import contextlib
 import csv
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,7 @@ class Experiment:
     started: float  # time.perf_counter() when the command began
     batching: str = "packed"
     features: FrozenFeatureCache | None = None
+    untuned: dict[str, dict] = field(default_factory=dict)  # measured before training, where the recipe does so
     saved: int = 0  # the epoch from which the run could resume
 
     def run(self, resuming: bool) -> None:
@@ -114,6 +115,7 @@ class Experiment:
             "peak_memory_mb": peak_memory_mb(self.device),
             "best_epoch": self.progress.best_row["epoch"] if self.progress.epoch else None,
             "status": status,
+            **({"untuned": self.untuned} if self.untuned else {}),
             **results,
         }
         write_json(self.folder / "metrics.json", without_nan(metrics))
@@ -208,6 +210,13 @@ def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: 
         print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the messages.")
     print(f"Method   {config['method']} {settings}".rstrip())
     print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
+
+
+def describe_untuned(untuned: dict[str, dict]) -> None:
+    """The accuracies before training; beside them stands, in the reference recipe, how few messages they are of."""
+    shown = " / ".join(f"{values['accuracy']:.2%}" for values in untuned.values())
+    count = max(values["n"] for values in untuned.values())
+    print(f"Untuned  accuracy {shown} on the first {count} messages to train / validate / test", flush=True)
 
 
 def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:

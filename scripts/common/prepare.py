@@ -3,11 +3,16 @@
 import argparse
 import dataclasses
 
+import torch
+
 from data import Dataset, load_dataset
+from gpt2.classifier import classify
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
+from gpt2.training.curve import measure
 from gpt2.training.recipe import Recipe
+from gpt2.training.reference import UNTUNED_BATCHES, ReferenceBatches
 from gpt2.training.runs import versions
 
 
@@ -25,24 +30,43 @@ def load_data(args: argparse.Namespace) -> Dataset:
 
 
 def make_batches(
-    dataset: Dataset, model: GPT2, batch_size: int, published: bool
+    dataset: Dataset, room: int, batch_size: int, reference: bool = False, padding: str = "longest"
 ) -> tuple[dict[str, MessageBatches], int, int]:
     """Batches of the three parts, the longest message allowed, and how many messages were truncated to it.
 
-    published   as in the published recipes: everything is padded, or truncated, to the longest training message, and
-                an incomplete last batch is dropped
+    room        tokens that a message may have in this model
+    reference   as in the reference recipe: PyTorch's DataLoader makes the batches, an incomplete last one is dropped,
+                and everything is padded to the ``padding``: "longest" (the longest training message, and truncated to
+                it), "context" (``room``) or "none"
     """
-    room = model.config.n_positions - model.virtual_positions()
-    pad_to, cut, batches = None, 0, {}
+    pad_to, cut, batches = (room if reference and padding == "context" else None), 0, {}
     for name in ("train", "validation", "test"):
         part = getattr(dataset, name)
         tokens, truncated = encode(part.text.tolist(), get_tokenizer(), room)
-        if published and name == "train":
-            pad_to = room = max(map(len, tokens))
         cut += truncated
-        drop_last = published and name == "train"
-        batches[name] = MessageBatches(tokens, part.label.tolist(), batch_size, pad_to, drop_last)
+        labels = part.label.tolist()
+        if not reference:
+            batches[name] = MessageBatches(tokens, labels, batch_size)
+            continue
+        if padding == "longest" and name == "train":
+            pad_to = room = max(map(len, tokens))
+        batches[name] = ReferenceBatches(tokens, labels, batch_size, pad_to, shuffle=name == "train")
     return batches, room, cut
+
+
+def untuned(
+    model: GPT2, batches: dict[str, MessageBatches], device: torch.device, seed: int, pooling: str
+) -> dict[str, dict[str, float]]:
+    """Loss and accuracy before training, over the first batches of each part, as the reference recipe measures them.
+
+    The seed comes first, and what LoRA draws next depends on these passes (gpt2/training/reference.py).
+    """
+
+    def forward(tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return classify(model, tokens, lengths, pooling)
+
+    torch.manual_seed(seed)
+    return {name: measure(model, forward, part.first(UNTUNED_BATCHES), device) for name, part in batches.items()}
 
 
 def run_settings(args: argparse.Namespace, source: str, dataset: Dataset, model: GPT2, recipe: Recipe) -> dict:

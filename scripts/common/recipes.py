@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 RECIPES = ("default", "source-notes", "book")
 RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours; sources: gpt2/training/recipe.py
     ("source-notes", "lora"): {"rank": 8, "alpha": 8.0, "scaling": "alpha", "init": "normal"},
-    ("book", "lora"): {"rank": 16, "alpha": 16.0, "scaling": "alpha", "init": "kaiming"},  # appendix E, as of 2025
+    ("book", "lora"): {"rank": 16, "alpha": 16.0, "scaling": "alpha", "init": "kaiming-rank"},  # appendix E, as of 2025
 }
 RECIPE_EPOCHS = {("source-notes", "lora"): 6}  # else those of the recipe, five
 
@@ -26,5 +26,6 @@ def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
     epochs = args.epochs or RECIPE_EPOCHS.get((args.recipe, args.method))
     overrides = {"epochs": epochs, "lr": args.lr, "weight_decay": args.weight_decay, "pooling": args.pooling}
+    overrides |= {"accumulate": args.accumulate}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, seed=args.seed, **overrides)

@@ -1,1 +1,1 @@
-"""The published comparison, repeated: what scripts/reproduce.py is made of."""
+"""Repeat the published comparison: its rows as settings, the golden values, the report."""
