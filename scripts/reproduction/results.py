@@ -73,9 +73,9 @@ def table_of(finished: list[dict]) -> pd.DataFrame:
 
 
 def genuine(row: Row, metrics: dict) -> bool:
-    """May this run be held against the published one? Then nothing stood in for its weights, and it ran to the end."""
-    same_weights = metrics["weights"] == "pretrained" or bool(metrics.get("row_weights_random"))
-    return same_weights and not metrics["smoke"] and metrics["model"] == row.model
+    """May this run be held against the published one? Not if something stood in for its weights, or for its data."""
+    as_published = metrics["weights"] == "pretrained" or (metrics["weights"] == "random" and not row.pretrained)
+    return as_published and not metrics["smoke"]
 
 
 def compare(runs: pd.DataFrame) -> pd.DataFrame:

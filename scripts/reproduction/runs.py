@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from comparison.runs import seeds, without_folders
 from data.sms_spam import find_file
-from gpt2.checkpoints.hub import find_checkpoint, local_folder, unreachable
+from gpt2.checkpoints.hub import Checkpoint, find_checkpoint, local_folder, unreachable
 from gpt2.devices import choose_device
 from gpt2.errors import InputError
 from gpt2.files import write_json
@@ -105,12 +105,21 @@ def without_weights(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
     for model in models:
         if local_folder(model, settings.assets) is None and unreachable():
             try:
-                find_checkpoint(model, settings.assets)
+                find_weights(model, settings.assets)
             except InputError as error:
-                missing[model] = str(error).replace("use the model 'practice'", "try it all with --weights practice")
+                missing[model] = str(error)
     if missing and len(missing) == len(models):
         raise InputError(missing[min(missing, key=len)], "assets")
     return missing
+
+
+def find_weights(model: str, assets: str | None) -> Checkpoint:
+    """The weights of a published size. Raises InputError with a way on for this command when they are missing."""
+    try:
+        return find_checkpoint(model, assets)
+    except InputError as error:
+        way_on = str(error).replace("use the model 'practice'", "try it all with --weights practice")
+        raise InputError(way_on, error.argument) from error
 
 
 def carry_out(runs: Sequence[Run], settings: Settings) -> dict[str, str]:

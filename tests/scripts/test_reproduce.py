@@ -13,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from gpt2.checkpoints.hub import Checkpoint
 from gpt2.errors import InputError, RunError, whole_number
 from gpt2.files import write_json
 from reproduction import costs, listing, process, runs
 from reproduction.evidence import messages_of
+from reproduction.golden import Rung
 from reproduction.rows import SPLITS, choose, rows
 from reproduction.running import Settings, folder_of
 
@@ -297,20 +299,40 @@ def test_without_the_messages_nothing_starts(reproduce, trainer, monkeypatch):
     assert not trainer.asked
 
 
-@pytest.mark.parametrize("ok", [True, False])
-def test_golden_is_climbed_and_its_misses_are_the_exit_status(ok, command, monkeypatch):
-    seen = []
+@pytest.fixture
+def golden(command, monkeypatch) -> Callable:
+    """--golden with rungs that are made up: True fits, False misses."""
 
-    class Golden:
-        @staticmethod
-        def climb(settings: Settings) -> bool:
-            seen.append(settings)
-            return ok
+    def call(*fits: bool, arguments: tuple = ()):
+        def climb(golden, model, dataset, device):
+            yield from (Rung(f"rung {i}", "1", "2", 1.0, 1.0 if fit else 0.5, "why") for i, fit in enumerate(fits))
 
-    monkeypatch.setitem(sys.modules, "reproduction.golden", Golden)
-    result = command("reproduce", "--golden", "--weights", "practice")
-    assert seen[0].weights == "practice" and seen[0].protocol == "published"
-    assert result.status == 0 if ok else "not all values" in result.one_line(1)
+        monkeypatch.setattr("reproduction.ladder.load_dataset", lambda *args, **options: None)
+        monkeypatch.setattr("reproduction.ladder.load_gpt2", lambda *args: None)
+        monkeypatch.setattr("reproduction.ladder.order_rung", lambda *args: Rung("order", "1", "1", 0.0, 0.0, "why"))
+        monkeypatch.setattr("reproduction.ladder.climb", climb)
+        return command("reproduce", "--golden", "--device", "cpu", *arguments)
+
+    return call
+
+
+def test_golden_values_are_printed_rung_by_rung(golden, monkeypatch):
+    monkeypatch.setattr("reproduction.ladder.find_weights", lambda name, assets: Checkpoint("gpt2", Path("gpt2")))
+    result = golden(True, True)
+    assert result.status == 0 and result.out.count(": ok") == 4 and "in float32 on cpu" in result.out
+    result = golden(True, False)
+    assert "published values missed: 1" in result.one_line(1) and "MISSED: why" in result.out
+
+
+def test_golden_says_which_rungs_do_not_apply_to_other_weights(golden):
+    result = golden(False, arguments=("--weights", "practice"))
+    assert result.status == 0 and "do not apply to the practice model" in result.out and "rung 0" not in result.out
+
+
+def test_golden_without_weights_still_checks_the_order_of_the_data(golden, monkeypatch):
+    monkeypatch.setattr("gpt2.checkpoints.hub.local_folder", lambda name, assets: None)
+    result = golden(True)
+    assert "order\n" in result.out and "try it all with --weights practice" in result.one_line(2)
 
 
 def test_a_process_of_its_own_says_why_it_failed():

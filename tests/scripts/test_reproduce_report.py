@@ -163,8 +163,8 @@ def test_the_row_with_random_weights_is_compared_even_where_they_stand_in(result
     assert "**The only row is consistent" in text and "2 of the 25" not in text
 
 
-def test_another_size_of_model_is_never_compared(results):
-    assert "Nothing can be" in said(results(metrics_of("extra-10", model="practice"), weights="practice"))
+def test_the_practice_model_is_never_compared_not_even_with_random_weights(results):
+    assert "Nothing can be" in said(results(metrics_of("extra-10", weights="practice"), weights="practice"))
 
 
 def test_seeds_show_the_spread(results):
