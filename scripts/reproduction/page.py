@@ -223,11 +223,12 @@ def start_of_a() -> list[str]:
     return [
         "## Where LoRA's A starts",
         "Appendix E stores A as (inputs, rank), most libraries as (rank, inputs). PyTorch's `kaiming_uniform_(A, "
-        "a=math.sqrt(5))` divides by the size of the second dimension. So with the same call, appendix E draws A "
-        f"uniformly within ±1/√rank, and loralib within ±1/√inputs: at rank {rank} and width {width}, "
+        "a=math.sqrt(5))` draws uniformly within ±1/√n, where n is the size of the second dimension. So by the same "
+        f"call appendix E draws A within ±1/√rank, and loralib within ±1/√inputs: at rank {rank} and width {width}, "
         f"±{1 / math.sqrt(rank):.2f} against ±{1 / math.sqrt(width):.3f}. AdamW's first step of B has the same size "
         f"either way, so the low-rank update after it is {math.sqrt(width / rank):.1f} times as large. The draft of "
-        "May 2024 drew A from a normal distribution with standard deviation 1/√rank.",
+        "May 2024 drew A from a normal distribution with standard deviation 1/√rank. Here these starts are `--init "
+        "kaiming-rank`, `--init kaiming` (the default) and `--init normal`.",
         "---",
         "Written by `PYTHONPATH=scripts python -m reproduction.page` from "
         "[published.csv](../scripts/reproduction/published.csv).",

@@ -57,6 +57,8 @@ def heading(results: Results) -> list[str]:
         f"{machine['python']}, PyTorch {machine['torch']}",
         "the published figures are of one run with one seed each; where each stands is said at the end",
     ]
+    if "bf16" in devices:
+        facts.insert(2, "bf16: matrix products were computed in bfloat16, for speed; `--golden` compares in float32")
     text = ["# The published comparison, repeated", *(f"> {sentence}" for sentence in warnings(record))]
     text += [code_block("\n".join(record["commands"])), "\n".join(f"- {fact}" for fact in facts)]
     if results.unfinished:

@@ -1,9 +1,11 @@
 """docs/published.md is what its command writes, and other pages give the same figures."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from reproduction import page
 from reproduction.lessons import LESSONS, verdicts, with_interval
@@ -56,6 +58,12 @@ def test_it_says_what_300_messages_can_show(text):
 )
 def test_it_tells_the_facts(fact, text):
     assert fact in " ".join(text.split())
+
+
+@pytest.mark.parametrize("shape, bound", [((768, 16), 0.25), ((16, 768), 0.036)])
+def test_the_start_of_a_depends_on_how_it_is_stored(shape, bound):
+    a = torch.nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5))
+    assert a.abs().max().item() == pytest.approx(bound, rel=0.01)
 
 
 def test_the_readme_gives_published_figures_in_a_table_of_their_own():

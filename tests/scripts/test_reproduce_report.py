@@ -250,6 +250,11 @@ def test_without_the_messages_the_report_says_why_words_were_not_counted(results
     assert "Not measured for the published split: no messages here." in report
 
 
+def test_the_precision_of_a_gpu_is_named(results, tmp_path):
+    found = results(metrics_of("book-ch6", device="cuda (NVIDIA H200, bf16)"))
+    assert "computed in bfloat16, for speed" in write_report(tmp_path, found).read_text(encoding="utf-8")
+
+
 def test_results_csv_can_be_read_as_it_is(results, tmp_path):
     results(metrics_of("extra-03"), metrics_of("extra-03", protocol="strict"))
     table = pd.read_csv(Path(tmp_path) / "results.csv")
