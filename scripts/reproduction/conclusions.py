@@ -120,7 +120,7 @@ def resolution(tested: pd.DataFrame) -> list[str]:
 
 def luck(results: Results) -> list[str]:
     """What other seeds show."""
-    table = spread(results.of("published")[results.of("published").genuine])
+    table = spread(results.genuine[results.genuine.protocol == "published"])
     if table.empty:
         return [
             "Each figure, published or measured, is of one seed. How far luck alone moves them is not known from this; "
@@ -139,7 +139,7 @@ def luck(results: Results) -> list[str]:
 
 def without_leaks(results: Results) -> list[str]:
     """The published split against the leak-free one."""
-    means = results.runs[results.runs.genuine].groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
+    means = results.genuine.groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
     if {"published", "strict"} - set(means.index.get_level_values("protocol")):
         return ["The leak-free split was not measured for rows of the published one; `--protocol both` does that."]
     parts = [means.loc[protocol].add_suffix(f"_{protocol}") for protocol in ("published", "strict")]
@@ -159,8 +159,8 @@ def against_words(results: Results) -> list[str]:
     """Are the rows better than counting words?"""
     sentences = []
     for protocol, metrics in results.baselines.items():
-        runs = results.of(protocol)
-        runs = runs[runs.genuine & runs.copied_from.isna() & runs.row.map(lambda name: rows()[name].trains)]
+        runs = results.genuine[results.genuine.protocol == protocol]
+        runs = runs[runs.row.map(lambda name: rows()[name].trains)]
         runs = runs.sort_values("seed", kind="stable").drop_duplicates("row")
         if "missing" in metrics or runs.empty:
             continue
