@@ -133,7 +133,7 @@ def luck(results: Results) -> list[str]:
         f"(median of {counted(len(table), 'row')}); the widest range is that of `{largest.row}`, from "
         f"{largest.low:.2%} to {largest.high:.2%}. The published accuracy lies within the range of "
         f"{table.within.sum()} of {counted(len(table), 'row')}. Differences between rows that are no larger than such "
-        "ranges are luck, as far as these runs tell."
+        "ranges may be luck."
     ]
 
 
