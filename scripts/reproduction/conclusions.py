@@ -120,7 +120,7 @@ def resolution(tested: pd.DataFrame) -> list[str]:
 
 def luck(results: Results) -> list[str]:
     """What other seeds show."""
-    table = spread(results.of("published")[results.of("published").genuine])
+    table = spread(results.genuine[results.genuine.protocol == "published"])
     if table.empty:
         return [
             "Each figure, published or measured, is of one seed. How far luck alone moves them is not known from this; "
@@ -133,13 +133,13 @@ def luck(results: Results) -> list[str]:
         f"(median of {counted(len(table), 'row')}); the widest range is that of `{largest.row}`, from "
         f"{largest.low:.2%} to {largest.high:.2%}. The published accuracy lies within the range of "
         f"{table.within.sum()} of {counted(len(table), 'row')}. Differences between rows that are no larger than such "
-        "ranges are luck, as far as these runs tell."
+        "ranges may be luck."
     ]
 
 
 def without_leaks(results: Results) -> list[str]:
     """The published split against the leak-free one."""
-    means = results.runs[results.runs.genuine].groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
+    means = results.genuine.groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
     if {"published", "strict"} - set(means.index.get_level_values("protocol")):
         return ["The leak-free split was not measured for rows of the published one; `--protocol both` does that."]
     parts = [means.loc[protocol].add_suffix(f"_{protocol}") for protocol in ("published", "strict")]
@@ -159,8 +159,8 @@ def against_words(results: Results) -> list[str]:
     """Are the rows better than counting words?"""
     sentences = []
     for protocol, metrics in results.baselines.items():
-        runs = results.of(protocol)
-        runs = runs[runs.genuine & runs.copied_from.isna() & runs.row.map(lambda name: rows()[name].trains)]
+        runs = results.genuine[results.genuine.protocol == protocol]
+        runs = runs[runs.row.map(lambda name: rows()[name].trains)]
         runs = runs.sort_values("seed", kind="stable").drop_duplicates("row")
         if "missing" in metrics or runs.empty:
             continue

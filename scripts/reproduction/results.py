@@ -36,6 +36,11 @@ class Results:
         """The runs with this split."""
         return self.runs[self.runs.protocol == protocol]
 
+    @property
+    def genuine(self) -> pd.DataFrame:
+        """The runs that conclusions may be drawn from: no stand-ins, and none counted twice."""
+        return self.runs[self.runs.genuine & self.runs.copied_from.isna()]
+
 
 def collect(out: Path, assets: str | None) -> Results:
     """Read every finished run below ``out`` and write results.csv."""
