@@ -88,8 +88,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         default="published",
-        choices=("published", "strict", "both"),
-        help="split of the messages: that of the published figures, or one without duplicates (default: %(default)s)",
+        choices=("published", "grouped", "both"),
+        help="split of the messages: that of the published figures, or one with all copies and near-copies in one part "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--weights",

@@ -15,7 +15,7 @@ MAY_IMPORT = {  # package -> the packages of ours that it knows
     "scripts": {"scripts", "peft", "data", "gpt2"},
     "notebooks": {"notebooks", "scripts", "peft", "data", "gpt2"},
 }
-SHARED = {"common", "comparison", "benchmarking"}  # packages in scripts/
+SHARED = {"common", "comparison", "benchmarking", "reproduction"}  # packages in scripts/
 IN_NOTEBOOKS = {"tools", "checks", "course"}
 FILES = sorted(file for package in MAY_IMPORT for file in (ROOT / package).rglob("*.py"))
 LIBRARY_SIDE = ROOT / "scripts" / "benchmarking" / "hugging_face.py"  # its `peft` is Hugging Face's

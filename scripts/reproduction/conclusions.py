@@ -140,13 +140,13 @@ def luck(results: Results) -> list[str]:
 def without_leaks(results: Results) -> list[str]:
     """The published split against the leak-free one."""
     means = results.genuine.groupby(["protocol", "row"])[["test_accuracy", "test_f1"]].mean()
-    if {"published", "strict"} - set(means.index.get_level_values("protocol")):
+    if {"published", "grouped"} - set(means.index.get_level_values("protocol")):
         return ["The leak-free split was not measured for rows of the published one; `--protocol both` does that."]
-    parts = [means.loc[protocol].add_suffix(f"_{protocol}") for protocol in ("published", "strict")]
+    parts = [means.loc[protocol].add_suffix(f"_{protocol}") for protocol in ("published", "grouped")]
     both = parts[0].join(parts[1], how="inner")
     if both.empty:
         return ["No row was measured on both splits."]
-    change = (both.test_f1_strict - both.test_f1_published).mean()
+    change = (both.test_f1_grouped - both.test_f1_published).mean()
     return [
         f"On the leak-free split, F1 of spam is {points(change)} points from that on the published split (mean of "
         f"{counted(len(both), 'row')}). Two things change at once: no message stands in two parts, and spam is one "

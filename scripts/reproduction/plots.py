@@ -89,14 +89,14 @@ def beside(compared: pd.DataFrame, runs: pd.DataFrame, file: Path, stand_in: boo
 def splits(runs: pd.DataFrame, baselines: dict[str, dict], file: Path, stand_in: bool) -> None:
     """F1 of spam on both splits, a line a row; vertical lines for counting words."""
     means = runs.groupby(["protocol", "row"]).test_f1.mean()
-    names = [name for name in rows() if ("strict", name) in means.index]
+    names = [name for name in rows() if ("grouped", name) in means.index]
     figure, left, right = frame(names, min(means.min(), 0.8))
     for y, name in enumerate(names):
         if ("published", name) in means.index:
             mark((left, right), means["published", name], y - SHIFT, None, PUBLISHED, False, "published split")
-        mark((left, right), means["strict", name], y + SHIFT, None, MEASURED, True, "strict split")
-    labels = ["published split", "strict split"]
-    for protocol, (style, color) in {"published": ("--", PUBLISHED[1]), "strict": ("-", MEASURED[1])}.items():
+        mark((left, right), means["grouped", name], y + SHIFT, None, MEASURED, True, "grouped split")
+    labels = ["published split", "grouped split"]
+    for protocol, (style, color) in {"published": ("--", PUBLISHED[1]), "grouped": ("-", MEASURED[1])}.items():
         f1 = baselines.get(protocol, {}).get("test", {}).get("f1")
         labels.append(f"counting words, {protocol} split")
         if f1 is not None:

@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 
 from common.cli import describe, terminable
 from gpt2.errors import InputError, RunError
@@ -16,7 +17,7 @@ def alone(function: Callable, *arguments: object) -> str | None:
 
     Interrupted, it asks the process to end, waits until that has written what it knows, and raises KeyboardInterrupt.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's threads and GPU
+    context = new_process()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=call, args=(sender, function, arguments))
     process.start()
@@ -33,6 +34,16 @@ def alone(function: Callable, *arguments: object) -> str | None:
     if process.exitcode == 130:
         raise KeyboardInterrupt
     return ended(process.exitcode or 0)
+
+
+def new_process() -> BaseContext:
+    """How a process starts: never as a copy of this one, whose threads and GPU it would inherit. Where the system can,
+    as a copy of one that has done nothing but import what all rows need, which saves seconds a row."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reproduction.running"])
+    return context
 
 
 def receive(receiver: Connection) -> str | None:

@@ -24,7 +24,7 @@ from reproduction.process import alone
 from reproduction.rows import Row, rows
 from reproduction.running import Settings, folder_of, run_row
 
-PROTOCOLS = {"published": ("published",), "strict": ("strict",), "both": ("published", "strict")}
+PROTOCOLS = {"published": ("published",), "grouped": ("grouped",), "both": ("published", "grouped")}
 
 
 @dataclass(frozen=True)

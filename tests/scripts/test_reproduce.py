@@ -189,7 +189,7 @@ def test_bad_usage_gets_one_line(arguments, part, reproduce):
 def test_rows_run_and_finished_ones_are_not_repeated(reproduce, trainer, tmp_path):
     result = reproduce("--rows", "book-ch6,extra-16", "--seeds", 2, "--protocol", "both")
     assert result.status == 0, result.err
-    names = [f"{row}-{p}-{s}" for s in (123, 124) for p in ("published", "strict") for row in ("book-ch6", "extra-16")]
+    names = [f"{row}-{p}-{s}" for s in (123, 124) for p in ("published", "grouped") for row in ("book-ch6", "extra-16")]
     assert trainer.asked == names
     assert "book-ch6-published-123: 97.21% / 97.32% / 95.67% (training, validation, test), 12 s" in result.out
     table = pd.read_csv(tmp_path / "r" / "results.csv")
@@ -244,9 +244,9 @@ def test_a_row_with_the_settings_of_another_copies_its_result(reproduce, trainer
     assert "extra-18-published-123: the settings are those of extra-01, so its result is copied" in result.out
     report = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
     assert "`extra-18` has the settings of `extra-01`: its result is copied." in report
-    trainer.errors["extra-01-strict-123"] = RunError("no room")
-    result = reproduce("--rows", "extra-18", "--protocol", "strict")
-    assert "extra-01-strict-123, which has the same settings, failed: no room" in result.one_line(1)
+    trainer.errors["extra-01-grouped-123"] = RunError("no room")
+    result = reproduce("--rows", "extra-18", "--protocol", "grouped")
+    assert "extra-01-grouped-123, which has the same settings, failed: no room" in result.one_line(1)
 
 
 def test_a_folder_with_runs_of_another_kind_is_refused(reproduce, trainer):
@@ -361,9 +361,9 @@ def test_a_killed_process_is_reported_and_an_interrupted_one_interrupts():
 
 def test_settings_of_a_run_differ_in_the_protocol_only(tmp_path):
     settings = Settings(tmp_path, "published", "cpu", None, "random", True)
-    run = runs.Run(rows()["extra-03"], "strict", 124)
-    assert runs.settings_of(run, settings) == dataclasses.replace(settings, protocol="strict")
-    assert run.folder(tmp_path) == tmp_path / "runs" / "extra-03-strict-124"
+    run = runs.Run(rows()["extra-03"], "grouped", 124)
+    assert runs.settings_of(run, settings) == dataclasses.replace(settings, protocol="grouped")
+    assert run.folder(tmp_path) == tmp_path / "runs" / "extra-03-grouped-124"
 
 
 def test_a_damaged_result_is_named(reproduce, tmp_path):

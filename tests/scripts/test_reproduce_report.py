@@ -14,7 +14,7 @@ from reproduction.results import Results, collect, spread
 from reproduction.rows import SPLITS, rows
 
 WORDS = {part: {"accuracy": 0.96, "f1": 0.9597, "n": n} for part, n in zip(SPLITS, (1_045, 149, 300), strict=True)}
-SIZES = {"train": 3_616, "validation": 517, "test": 1_035}  # of the strict split
+SIZES = {"train": 3_616, "validation": 518, "test": 1_035}  # of the grouped split
 MACHINE = {"processor": "a processor", "cores": 2, "system": "Linux", "python": "3.11", "torch": "2.13"}
 
 
@@ -182,7 +182,7 @@ def test_a_published_figure_outside_the_seeds_range_is_counted(results):
 
 
 def test_the_leak_free_split_and_counting_words(results, tmp_path):
-    runs = [metrics_of(name, protocol=p) for name in ("extra-03", "extra-16") for p in ("published", "strict")]
+    runs = [metrics_of(name, protocol=p) for name in ("extra-03", "extra-16") for p in ("published", "grouped")]
     found = results(*runs)
     text = said(found)
     assert "On the leak-free split, F1 of spam is" in text and "cannot be compared" in text
@@ -199,7 +199,7 @@ def test_the_leak_free_split_and_counting_words(results, tmp_path):
 
 
 def test_runs_on_the_strict_split_alone_conclude_nothing_about_published_ones(results, tmp_path):
-    found = results(metrics_of("extra-16", protocol="strict"))
+    found = results(metrics_of("extra-16", protocol="grouped"))
     assert "Nothing can be concluded about the published figures**: no run is on the published split" in said(found)
     assert "## Published beside measured" not in write_report(tmp_path, found).read_text(encoding="utf-8")
 
@@ -256,7 +256,7 @@ def test_the_precision_of_a_gpu_is_named(results, tmp_path):
 
 
 def test_results_csv_can_be_read_as_it_is(results, tmp_path):
-    results(metrics_of("extra-03"), metrics_of("extra-03", protocol="strict"))
+    results(metrics_of("extra-03"), metrics_of("extra-03", protocol="grouped"))
     table = pd.read_csv(Path(tmp_path) / "results.csv")
-    assert table.protocol.tolist() == ["published", "strict"] and table.test_n.tolist() == [300, 1_035]
+    assert table.protocol.tolist() == ["grouped", "published"] and table.test_n.tolist() == [1_035, 300]
     assert table.source[0] == "Raschka, ch. 6 additional experiments" and table.genuine.all()
