@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data import load_dataset
 from data.near_duplicates import SIMILAR, copies, groups, leakage, near_pairs, trigrams
+from data.sms_spam import PROTOCOLS
 from data.splits import grouped_split
 from gpt2.errors import InputError
 
@@ -97,6 +98,17 @@ def test_the_sms_collections_near_copies():
     grouped = load_dataset("sms", "grouped", assets=assets)
     assert grouped.leakage() == {"ham": {"n": 904, "exact": 0, "near": 0}, "spam": {"n": 131, "exact": 0, "near": 0}}
     assert [len(part) for part in (grouped.train, grouped.validation, grouped.test)] == [3618, 518, 1035]
+
+
+@needs_sms
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_page_shows_what_is_counted(protocol):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    found = load_dataset("sms", protocol, assets=SMS.parents[1]).leakage()
+    cells = [
+        cell for c in ("spam", "ham") for cell in (f"{found[c]['exact']} of {found[c]['n']}", str(found[c]["near"]))
+    ]
+    assert f"| `{protocol}` | {' | '.join(cells)} |" in page
 
 
 @pytest.fixture
