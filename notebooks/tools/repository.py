@@ -54,10 +54,9 @@ def main(argv: list[str]) -> None:
 def files(root: Path) -> list[Path]:
     """All files in which the name may stand: chapters, solutions, pages, and this file."""
     notebooks = root / "notebooks"
+    chapters = [*notebooks.glob("*.ipynb"), *(notebooks / "solutions").glob("*.ipynb")]
     pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md"), *notebooks.glob("*.md")]
-    return sorted(
-        [*notebooks.glob("*.ipynb"), *(notebooks / "solutions").glob("*.ipynb"), *pages, Path(__file__).resolve()]
-    )
+    return sorted([*chapters, *pages, notebooks / "tools" / "repository.py"])
 
 
 def names_in(text: str) -> list[str]:
