@@ -1,7 +1,7 @@
 """What all chapters share: finding the model, showing source code, and exercises that check themselves.
 
 from course import begin, check, show_source
-begin(MODEL)                       # says what is missing, and makes the chapter quiet and repeatable
+MODEL, device = begin("auto")      # chooses the model; makes the chapter quiet and repeatable; says what is missing
 check("09.1", my_lora_forward)     # prints right, or what to look at; never raises
 """
 
@@ -13,15 +13,21 @@ import inspect
 import json
 import os
 import random
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "COURSE_RESULTS"  # environment: a file to which each check adds a line, for the grader
 CHECKS: dict[str, Callable[..., None]] = {}  # "09.1" -> the function that looks at an answer
-QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+SETTINGS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+SETTINGS["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"  # what PyTorch cannot do on an Apple GPU, it does on the CPU
 LONGEST_HINT = 400  # characters: an error message can hold a whole tensor
 
 
@@ -118,12 +124,16 @@ def _without_a_trace() -> Iterator[None]:
             action()
 
 
-def begin(model: str = "practice") -> None:
-    """Prepare a chapter: quiet and repeatable. If something is missing, stop at once with a sentence about it."""
-    missing = [name for name in ("torch", "tiktoken", "pandas", "sklearn", "matplotlib") if not _installed(name)]
-    if missing:
-        raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements-course.txt'}")
-    for name, value in QUIET.items():
+def begin(model: str = "auto") -> "tuple[str, torch.device]":
+    """Prepare a chapter: quiet, repeatable, with the course's packages first on the path.
+
+    Returns the name of the model and the device to compute on. ``auto`` is GPT-2 124M where there is an NVIDIA GPU and
+    the weights are on this machine or can be downloaded, else the bundled practice model. One line says which it is,
+    and why. If something is missing, stop at once with a sentence about it.
+    """
+    sys.path[:0] = [str(ROOT), str(ROOT / "notebooks")]
+    _require_packages()
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm in a Jupyter without widgets
 
@@ -131,22 +141,48 @@ def begin(model: str = "practice") -> None:
     import torch
 
     from gpt2.checkpoints.hub import find_checkpoint
-    from gpt2.devices import fit_threads
+    from gpt2.devices import choose_device, describe, fit_threads
     from gpt2.errors import InputError, RunError
 
     random.seed(123)
     numpy.random.seed(123)
     torch.manual_seed(123)
+    gpu = torch.cuda.is_available()
     try:
-        checkpoint = find_checkpoint(model)
+        checkpoint = find_checkpoint(model if gpu or model != "auto" else "practice")
+        # The practice model gains little from a GPU, and the chapters have not been tried on Apple's.
+        device = choose_device("auto" if gpu or checkpoint.name != "practice" else "cpu")
     except (InputError, RunError) as error:
         raise SystemExit(f"{error}") from None
+    torch.set_float32_matmul_precision("highest")  # no TF32: chapters compare results to the last digits
     if checkpoint.name == "practice":
         config = json.loads((checkpoint.path / "config.json").read_text(encoding="utf-8"))
         fit_threads(config["n_embd"])
-        print(f"Model: practice, the bundled small GPT-2 ({config['n_layer']} blocks, width {config['n_embd']}).")
+        shape = f"{config['n_layer']} blocks, width {config['n_embd']}"
+        why = "as you chose" if model == "practice" else "because there is no NVIDIA GPU here"
+        first = f"Model: practice, the bundled small GPT-2 ({shape}), {why}."
+        print(*(checkpoint.notes[:1] or [first]), f"Device: {device}.")  # the notes say why GPT-2 is not available
     else:
-        print(f"Model: {model}. The outputs shown in this chapter are the practice model's; yours will differ.")
+        why = "because its weights and a GPU are available" if model == "auto" else "as you chose"
+        print(f"Model: {checkpoint.source}, {why}. Device: {describe(device)}.")
+        print("The outputs shown in this chapter are the practice model's; yours will differ.")
+    return checkpoint.name or checkpoint.source, device
+
+
+def _require_packages() -> None:
+    """Stop with a sentence if a package is missing, or if another one of the same name as ours would be imported."""
+    if "google.colab" in sys.modules:  # its machines are new each time
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-r", str(ROOT / "requirements.txt")])
+        importlib.invalidate_caches()
+    missing = [name for name in ("torch", "tiktoken", "pandas", "sklearn", "matplotlib") if not _installed(name)]
+    if missing:
+        raise SystemExit(f"Not installed: {', '.join(missing)}. Run: pip install -r {ROOT / 'requirements-course.txt'}")
+    for name in ("gpt2", "peft", "data"):
+        found = importlib.util.find_spec(name).origin
+        if not Path(found or "").is_relative_to(ROOT):
+            raise SystemExit(
+                f"`import {name}` finds {found}, not the course's. Restart the kernel, run this cell first."
+            )
 
 
 def _installed(name: str) -> bool:

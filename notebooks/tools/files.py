@@ -65,7 +65,7 @@ def execute(path: Path, cwd: Path, seconds: int = 600) -> NotebookNode:
 
     ``seconds`` is the limit for each cell. Raises nbclient's CellExecutionError at the first cell that fails. Ids and
     source stay; neither times nor the versions of Python and of the kernel are recorded, so that two runs differ in
-    their outputs only.
+    their outputs only. No GPU is visible: the outputs shown are those of the practice model on a CPU.
     """
     notebook = strip(read(path))
     options = {"timeout": seconds, "record_timing": False, "coalesce_streams": True}
@@ -74,11 +74,18 @@ def execute(path: Path, cwd: Path, seconds: int = 600) -> NotebookNode:
     options["extra_arguments"] = ["--log-level=ERROR"]  # the kernel's own remarks are no part of the notebook
     client = NotebookClient(notebook, kernel_name="python3", **options)
     environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_RESULTS", "MPLBACKEND")}
+    environment |= {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": python_path(path)}
     with tempfile.TemporaryDirectory() as scratch:  # IPython's history and settings: nobody's own
         environment |= {"JPY_SESSION_NAME": str(path), "IPYTHONDIR": scratch}
         client.execute(env=environment, cwd=str(cwd))
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
+
+
+def python_path(chapter: Path) -> str:
+    """For a kernel that starts in some other folder: where the setup cell of this chapter finds course.py."""
+    here = next((place for place in chapter.resolve().parents if (place / "course.py").is_file()), NOTEBOOKS)
+    return os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def choose(only: str | None) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tools.files import EXERCISE, code_cells, exercise_of, exercises, read
+from tools.files import EXERCISE, code_cells, exercise_of, exercises, python_path, read
 
 WORKER = Path(__file__).with_name("grading_worker.py")
 LARGEST_FILE = 50_000_000  # bytes
@@ -121,7 +121,9 @@ def run(cells: list[dict], original: Path, limits: Limits) -> tuple[list[dict], 
         work.mkdir()
         job.write_text(json.dumps({"cells": cells, "seconds": limits.cell, "memory_mb": limits.memory_mb}))
         environment = os.environ | {
-            "JPY_SESSION_NAME": str(original),  # the setup cell finds the course beside the original
+            "JPY_SESSION_NAME": str(original),  # as in Jupyter
+            "PYTHONPATH": python_path(original),
+            "CUDA_VISIBLE_DEVICES": "-1",  # the practice model, on any machine
             "HF_HUB_OFFLINE": "1",
             "MPLBACKEND": "Agg",
             "IPYTHONDIR": scratch,
