@@ -24,20 +24,6 @@ print(json.dumps({"answers": classifier(texts, batch_size=3), "labels": model.co
 """
 
 
-@pytest.fixture
-def trained(command, table, columns, tmp_path):
-    """trained(method, …) -> the run's folder."""
-
-    def trained(method: str, *arguments: object) -> Path:
-        out = tmp_path / f"run-{method}{len(list(tmp_path.glob('run-*')))}"
-        common = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", out]
-        result = command("finetune_spam", "--method", method, *common, *arguments)
-        assert result.status == 0, result.err
-        return out
-
-    return trained
-
-
 @pytest.mark.slow
 def test_a_run_answers_the_same_elsewhere(trained, command, tmp_path):
     pytest.importorskip("transformers")
@@ -116,7 +102,7 @@ def test_the_commands_of_the_page(trained, command, monkeypatch, tmp_path):
     page = Path(__file__).parents[2] / "docs" / "commands.md"
     section = page.read_text(encoding="utf-8").partition("## Take it elsewhere\n")[2].partition("\n## ")[0]
     lines = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("python scripts/")]
-    runs = iter([trained("lora"), trained("lora"), trained("lora"), trained("lora"), trained("lora")])
+    runs = iter([trained("lora") for _ in range(5)])
     monkeypatch.chdir(tmp_path)
     assert {Path(line[1]).stem for line in lines} == {"export_hf", "switch_adapters"}
     for line in lines:
