@@ -4,8 +4,9 @@ import os
 import re
 
 # Read when torch is first imported, also by the commands that tests start. Tiny models gain nothing from more threads,
-# and threads that spin while they wait for each other make a busy machine ten times slower.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# the tests' own processes have the other cores, and threads that spin while they wait for each other make a busy machine
+# ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # huggingface_hub looks once, when it is imported: no test downloads GPT-2
 
@@ -17,7 +18,11 @@ SLOW = (
     "test_grading.py",
     "test_handout.py",
 )  # folders, files
-LONGEST = ()
+LONGEST = """
+    test_chapters.py test_compare_methods.py test_benchmark.py test_finetune_spam.py test_run_folders.py
+    test_torchrun.py test_batchings.py test_pretrain.py test_travel_parity.py test_grading.py test_pretraining.py
+    test_compiled.py test_adapters_parity.py test_weights.py test_export_hf.py
+""".split()  # each ten seconds or more
 
 
 def group(nodeid: str) -> str:
@@ -35,7 +40,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
     if "PYTEST_XDIST_WORKER" in os.environ:
         rank = {name: number for number, name in enumerate(LONGEST)}
-        items.sort(key=lambda item: rank.get(group(item.nodeid), len(rank)))
+        items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.hookimpl(optionalhook=True)
