@@ -4,8 +4,8 @@ import os
 import re
 
 # Read when torch is first imported, also by the commands that tests start. Tiny models gain nothing from more threads,
-# the tests' own processes have the other cores, and threads that spin while they wait for each other make a busy machine
-# ten times slower.
+# the other cores are for the other processes of the tests, and threads that spin while they wait for each other make a
+# busy machine ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # huggingface_hub looks once, when it is imported: no test downloads GPT-2
