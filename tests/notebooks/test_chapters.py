@@ -16,6 +16,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.notebooks.kernels import at_once
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 WRONG = Path(__file__).parent / "wrong"
@@ -45,6 +47,12 @@ both = pytest.mark.parametrize("path", CHAPTERS + SOLVED, ids=label)
 @functools.cache
 def committed(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+    with at_once():
+        yield
 
 
 @functools.cache
