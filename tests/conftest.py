@@ -1,6 +1,7 @@
 """Fixtures for all tests: a GPT-2 small enough to run in a millisecond."""
 
 import os
+import random
 import re
 
 # Read when torch is first imported, also by the commands that tests start. Tiny models gain nothing from more threads,
@@ -43,10 +44,22 @@ def pytest_collection_modifyitems(items):
         items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Every test, and what is prepared for it, draws the same random numbers whatever ran before."""
+    import numpy
+    import torch
+
+    random.seed(0)
+    numpy.random.seed(0)
+    torch.manual_seed(0)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Which process gets which tests: whole groups. (Its own ``--dist loadgroup`` marks groups in the tests' ids, which
-    pytest 9.2 no longer lets it change: every module's fixtures, and every chapter, then ran in both processes.)"""
+    """Which process gets which tests: whole groups. (pytest-xdist's own ``--dist loadgroup`` marks groups in the tests'
+    ids, which pytest 9.2 no longer lets it change: what files prepare, and every chapter, then ran in both processes.)
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Groups(LoadScopeScheduling):
