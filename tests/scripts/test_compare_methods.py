@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 
 import peft
 from comparison import forgetting, plots
+from comparison import report as reports
 from comparison.runs import Run, main_runs, sweep_runs, without_folders
 from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
@@ -39,11 +41,16 @@ def two_classes(tmp_path) -> Path:
 
 
 @pytest.fixture
-def small(tmp_path) -> Path:
-    """A small model: the report of a comparison counts the operations of every method in it."""
-    torch.manual_seed(0)
-    save_gpt2(GPT2(GPT2Config(vocab_size=50257, n_positions=256, n_embd=32, n_layer=2, n_head=2)), tmp_path / "small")
-    return tmp_path / "small"
+def small(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A small model, which the report also dissects in the place of GPT-2 124M. No corpus to measure forgetting on."""
+    shape = GPT2Config(vocab_size=50257, n_positions=256, n_embd=32, n_layer=2, n_head=2)
+    reports.taxonomy_section.cache_clear()
+    monkeypatch.setattr(reports, "SIZES", {"gpt2": shape})
+    monkeypatch.setattr(reports, "TABLE", ("gpt2",))
+    monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
+    save_gpt2(GPT2(shape), tmp_path / "small")
+    yield tmp_path / "small"
+    reports.taxonomy_section.cache_clear()
 
 
 def metrics_of(folder: Path) -> dict:
@@ -69,7 +76,6 @@ class InThisProcess:
 
 @pytest.mark.slow
 def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, monkeypatch):
-    monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
     processes = SimpleNamespace(Popen=InThisProcess, STDOUT=subprocess.STDOUT)
     monkeypatch.setattr("comparison.runs.subprocess", processes)
     out = tmp_path / "results"
