@@ -82,7 +82,8 @@ def become_kernel(connection: socket.socket, request: dict, files: list[int]) ->
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["ipykernel_launcher", *request["arguments"]]
-    sys.path[0] = ""
+    own = list(filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep)))
+    sys.path[:1] = ["", *own]  # as a Python that starts in this environment has it
     threading.Thread(target=lambda: connection.recv(1) or os._exit(1), daemon=True).start()  # Jupyter gave up
     from ipykernel.kernelapp import launch_new_instance
 
