@@ -29,6 +29,7 @@ from gpt2.training.runs import read_json
 
 SCRIPT = ROOT / "scripts" / "finetune_spam.py"
 FIRST_SEED = 123
+MOST_SEEDS = 1000
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SWEPT = ("lora", "rslora")  # the two scalings: alpha/rank and alpha/sqrt(rank)
 POLL_SECONDS = 0.1
@@ -85,7 +86,9 @@ class Running:
 
 
 def seeds(count: int) -> range:
-    """The seeds of a comparison, ``count`` of them."""
+    """The seeds of a comparison, ``count`` of them. Raises InputError for more than MOST_SEEDS."""
+    if count > MOST_SEEDS:
+        raise InputError(f"seeds is {count}; choose at most {MOST_SEEDS:,}", "seeds")
     return range(FIRST_SEED, FIRST_SEED + count)
 
 

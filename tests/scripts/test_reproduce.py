@@ -387,3 +387,13 @@ def test_rows_with_the_same_words_have_the_same_settings():
         ["book-appendix-E-2025", "extra-11"],
     ]
     assert listing.scale(every["book-appendix-E-later"]) == "alpha/rank = 1"
+
+
+def test_more_seeds_than_anybody_runs_are_refused(reproduce):
+    line = reproduce("--rows", "extra-03", "--seeds", "99999999999").one_line(2)
+    assert "--seeds is 99999999999; choose at most 1,000" in line
+
+
+def test_an_empty_list_of_rows_is_refused(reproduce, tmp_path):
+    assert "no row is named" in reproduce("--rows", "").one_line(2)
+    assert not list(tmp_path.glob("**/reproduction.json"))
