@@ -21,19 +21,20 @@ from data.near_duplicates import groups, leakage
 from data.practice import practice_messages
 from data.splits import Splits, grouped_split, leaked, stratified_split
 from data.tables import read_table
+from data.unseen_words import NAMES, WORDS, unseen_words
 from gpt2.errors import InputError, RunError
 
-__all__ = ["Dataset", "leaked", "load_dataset", "read_table"]
+__all__ = ["SOURCES", "Dataset", "leaked", "load_dataset", "read_table"]
 
 LEAKAGE_LIMIT = 20_000  # messages
-SOURCES = ("auto", "sms", "practice")
+SOURCES = ("auto", "sms", "practice", *NAMES)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Messages and their classes, in three parts, and what a person should know about them."""
 
-    name: str  # "sms", "practice", or the file's name
+    name: str  # one of SOURCES but "auto", or the file's name
     protocol: str | None  # "published", "strict" or "grouped" for the SMS data, else None
     classes: tuple[str, ...]  # the label names; a label is an index into them
     positive: str | None  # two classes: the one that precision, recall and F1 are about; more classes: None
@@ -77,7 +78,8 @@ def load_dataset(
     """Load a dataset by name or path and split it 70/10/20.
 
     ``data``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
-    "practice", the messages that come with this software; a path to a .csv or .tsv file; or "auto", the SMS
+    "practice", the messages that come with this software; "unseen-words" and "unseen-order", tasks that counting
+    words cannot solve (data/unseen_words.py); a path to a .csv or .tsv file; or "auto", the SMS
     collection if available, else the practice messages with a note that says why.
     ``protocol``: "published", "strict" or "grouped", how to cut the SMS collection (see data/sms_spam.py).
     ``group_near_duplicates``, ``group_column``: of your own table, rows that must not lie in different parts: near-
@@ -107,6 +109,8 @@ def load_dataset(
         return sms_dataset(path, protocol, seed, published_seed)
     if data == "practice":
         return practice_dataset(protocol, seed, ())
+    if data in NAMES:
+        return unseen_dataset(str(data), protocol, seed)
     if not looks_like_path(data):
         raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
     frame = read_table(data, text_column, label_column, group_column)
@@ -129,6 +133,12 @@ def practice_dataset(protocol: str, seed: int, notes: tuple[str, ...]) -> Datase
     note = "Practice messages, made up for this software: results on them are not results on real messages."
     splits = stratified_split(practice_messages(), seed)
     return make_dataset("practice", None, ("ham", "spam"), splits, (*notes, note, *protocol_unused(protocol)))
+
+
+def unseen_dataset(name: str, protocol: str, seed: int) -> Dataset:
+    note = f"{name}: the words that decide the class never occur in training (data/unseen_words.py); seed {seed}."
+    classes = tuple(sorted(WORDS))
+    return make_dataset(name, None, classes, unseen_words(name, seed), (note, *protocol_unused(protocol)))
 
 
 def table_dataset(path: Path, frame: pd.DataFrame, protocol: str, seed: int) -> Dataset:

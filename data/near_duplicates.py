@@ -34,11 +34,14 @@ def trigrams(text: str) -> frozenset[str]:
     return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))
 
 
-def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices of all pairs of near-copies, exact copies included."""
-    sets = [trigrams(text) for text in texts]
+def kinds(texts: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The kind of each text (n,): texts with the same trigrams are of one kind; and all pairs of kinds that are near-
+    copies of each other."""
+    number: dict[frozenset[str], int] = {}
+    kind = np.array([number.setdefault(trigrams(text), len(number)) for text in texts], dtype=int)
+    sets = list(number)
     frequency = Counter(gram for grams in sets for gram in grams)
-    having: dict[str, list[int]] = defaultdict(list)  # trigram -> earlier messages that have it among their rarest
+    having: dict[str, list[int]] = defaultdict(list)  # trigram -> earlier kinds that have it among their rarest
     pairs = []
     for i, grams in enumerate(sets):
         by_rarity = sorted(grams, key=lambda gram: (frequency[gram], gram))
@@ -49,23 +52,25 @@ def near_pairs(texts: Sequence[str]) -> list[tuple[int, int]]:
                 pairs.append((j, i))
         for gram in rarest:
             having[gram].append(i)
-    return pairs
+    return kind, pairs
 
 
 def groups(texts: Sequence[str]) -> np.ndarray:
     """A group number for each text (n,): near-copies, and near-copies of near-copies, have the same."""
-    pairs = np.array(near_pairs(texts), dtype=int).reshape(-1, 2)
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(texts), len(texts)))
-    return connected_components(links, directed=False)[1]
+    kind, near = kinds(texts)
+    pairs, n = np.array(near, dtype=int).reshape(-1, 2), kind.max(initial=-1) + 1
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return connected_components(links, directed=False)[1][kind] if n else kind
 
 
 def copies(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """For each row of ``test``, is it an ``exact`` copy and is it a ``near``-copy (exact ones included) of a text in
     ``train``? Booleans, with the index of ``test``."""
-    texts, n = [*train["text"], *test["text"]], len(train)
-    near = {i - n for pair in near_pairs(texts) if pair[0] < n <= pair[1] for i in pair[1:]}
+    kind, pairs = kinds([*train["text"], *test["text"]])
+    trained = set(kind[: len(train)])
+    known = trained | {b for a, b in pairs if a in trained} | {a for a, b in pairs if b in trained}
     exact = test["text"].isin(set(train["text"]))
-    return pd.DataFrame({"exact": exact, "near": [i in near for i in range(len(test))]}, index=test.index)
+    return pd.DataFrame({"exact": exact, "near": [k in known for k in kind[len(train) :]]}, index=test.index)
 
 
 def leakage(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -13,6 +13,7 @@ from gpt2.errors import InputError
 
 VALIDATION, TEST = 0.1, 0.2  # the remaining 0.7 is for training
 SMALLEST_CLASS = 3  # rows: one for each of the three parts
+ATTEMPTS = 20  # orders of the groups that are tried
 
 Splits = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
@@ -39,26 +40,40 @@ def grouped_split(frame: pd.DataFrame, groups: Sequence, seed: int) -> Splits:
     """As ``stratified_split``, but rows of one group stay together: a group lies in one part, whole.
 
     Groups come in random order, large ones first, and each goes to the part that still lacks the largest share of its
-    labels. Every label needs rows in at least SMALLEST_CLASS groups, and then has some in each part. Raises InputError
-    for a label that has not.
+    labels. Every label has rows in each part; it needs SMALLEST_CLASS groups for that. Raises InputError where the
+    groups do not allow it.
     """
-    rows = frame.assign(group=list(groups)).sample(frac=1, random_state=seed).reset_index(drop=True)
-    counts = pd.crosstab(rows["group"], rows["label"])  # (groups, labels)
-    few = (counts > 0).sum()
-    if (few < SMALLEST_CLASS).any():
-        label = few.idxmin()
+    counts = pd.crosstab(pd.Series(list(groups), name="group"), pd.Series(frame["label"].to_numpy(), name="label"))
+    few = (counts > 0).sum()  # groups of each label
+    if len(few) and few.min() < SMALLEST_CLASS:
         raise InputError(
-            f"class {label!r} has messages in {few.min()} groups only; with one group a part it needs {SMALLEST_CLASS}"
+            f"class {few.idxmin()!r} has messages in {few.min()} group(s) only, and each of the three parts needs one; "
+            "choose groups that are smaller, or none"
         )
+    for attempt in range(ATTEMPTS):  # where few groups hold several labels, an order may leave a part without one
+        parts = assign_groups(frame.assign(group=list(groups)), counts, seed + attempt)
+        if all(part["label"].nunique() == len(few) for part in parts):
+            return parts
+    raise InputError("the groups are too large to have every class in all three parts; choose smaller ones, or none")
+
+
+def assign_groups(frame: pd.DataFrame, counts: pd.DataFrame, seed: int) -> Splits:
+    """One try of ``grouped_split``. ``counts`` (groups, labels): the rows of each."""
+    rows = frame.sample(frac=1, random_state=seed % 2**32).reset_index(drop=True)
     counts = counts.loc[rows["group"].unique()]  # in random order
     counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
     shares = np.array([1 - VALIDATION - TEST, VALIDATION, TEST])
     wanted = np.maximum(np.outer(shares, counts.sum()), 1)  # (3, labels)
     missing, part_of = wanted.copy(), {}
+    without = np.ones_like(wanted, dtype=bool)  # (3, labels): has this part none of the label yet?
+    left = (counts.to_numpy() > 0).sum(axis=0)  # groups of each label that are still to come
     for group, row in zip(counts.index, counts.to_numpy(), strict=True):
-        part = int((missing / wanted @ row).argmax())
+        urgent = without & (left <= without.sum(axis=0)) & (row > 0)  # no group to spare: the label goes where it lacks
+        part = int((missing / wanted @ row + 1e6 * urgent.sum(axis=1)).argmax())
         part_of[group] = part
         missing[part] -= row
+        without[part] &= row == 0
+        left -= row > 0
     part = rows["group"].map(part_of)
     train, validation, test = (rows[part == i].drop(columns="group").reset_index(drop=True) for i in range(3))
     return train, validation, test

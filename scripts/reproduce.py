@@ -26,7 +26,7 @@ from reproduction.rows import choose
 
 def main(argv: list[str]) -> None:
     args = parse(argv)
-    chosen = choose(args.rows) if args.rows else []
+    chosen = [] if args.rows is None else choose(args.rows)
     if args.list:
         from reproduction.listing import listing
 
@@ -49,17 +49,18 @@ def main(argv: list[str]) -> None:
     from gpt2.training.runs import locked
     from reproduction.report import write_report
     from reproduction.results import collect
-    from reproduction.runs import all_runs, carry_out, cautions, open_folder, summary
+    from reproduction.runs import all_runs, carry_out, cautions, open_folder, summary, unavailable
 
     failures: dict[str, str] = {}
     if not args.report_only:
         runs = all_runs(chosen, args.protocol, args.seeds)
+        missing = unavailable(runs, settings)
         with locked(out):
             command = "python scripts/reproduce.py " + shlex.join(argv)
             open_folder(out, args.weights, args.smoke, command, machine())
             for sentence in cautions(runs, settings):
                 print(sentence, flush=True)
-            failures = carry_out(runs, settings)
+            failures = carry_out(runs, settings, missing)
     if args.report_only or len(failures) < len(runs):
         file = write_report(out, collect(out, args.assets))
         print(f"Report in {file}; a line for each run in {out / 'results.csv'}", flush=True)

@@ -24,7 +24,7 @@ def plain_name(name: str) -> str:
 def sha256(tensor: Tensor, precision: torch.dtype = torch.float32) -> str:
     """Fingerprint of a tensor's bytes in this precision, little-endian and row by row."""
     rounded = tensor.to(precision).contiguous()
-    bits = rounded.view({4: torch.int32, 2: torch.int16}[rounded.element_size()]).numpy()
+    bits = rounded.view({4: torch.int32, 2: torch.int16}[rounded.element_size()]).cpu().numpy()
     return hashlib.sha256(bits.astype(bits.dtype.newbyteorder("<"), copy=False).data).hexdigest()
 
 

@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict:
             raise ValueError("not a JSON object")
         return content
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete its folder and run again") from error
+        raise InputError(f"{path} is damaged ({error}); delete this file and run again") from error
 
 
 def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -108,7 +108,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
         default="auto",
         metavar="NAME|FILE",
         help="auto (the SMS Spam Collection if available, else practice), sms, practice (2,000 bundled messages), "
-        "or your own table, .csv or .tsv (default: %(default)s)",
+        "unseen-words or unseen-order (bundled tasks that counting words cannot solve), or your own .csv or .tsv table "
+        "(default: %(default)s)",
     )
     parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
     parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")

@@ -6,7 +6,7 @@ import dataclasses
 import torch
 
 import peft
-from data import Dataset, load_dataset
+from data import SOURCES, Dataset, load_dataset
 from gpt2.classifier import add_classification_head, classify
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
@@ -104,7 +104,7 @@ def run_settings(args: argparse.Namespace, source: str, dataset: Dataset, model:
         "options": model.peft.options,
         "model": source,
         "model_asked_for": args.model,
-        "data": args.data if dataset.name not in ("sms", "practice") else dataset.name,
+        "data": dataset.name if dataset.name in SOURCES else args.data,
         "text_column": args.text_column,
         "label_column": args.label_column,
         "group_near_duplicates": args.group_near_duplicates,

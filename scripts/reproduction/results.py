@@ -47,16 +47,25 @@ def collect(out: Path, assets: str | None) -> Results:
     record = read_json(out / "reproduction.json")
     if not record:
         raise InputError(f"{out} holds no reproduction: reproduction.json is missing; start with --rows")
-    found = {file.parent.name: read_json(file) for file in sorted((out / "runs").glob("*/metrics.json"))}
+    files = sorted((out / "runs").glob("*/metrics.json"))
+    found = {file.parent.name: checked(read_json(file), file) for file in files}
     finished = [metrics for metrics in found.values() if metrics.get("status") == "finished"]
     if not finished:
-        raise InputError(f"{out} holds no finished run to report on; the same command without --report-only trains")
+        raise InputError(f"{out} holds no finished run to report on; train some with --rows")
     runs = table_of(finished)
     with atomic_write(out / "results.csv") as temporary:
         runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     unfinished = {name: metrics.get("status", "begun") for name, metrics in found.items() if metrics not in finished}
     protocols = [] if record["settings"]["smoke"] else runs.protocol.unique().tolist()
     return Results(record, runs, unfinished, compare(runs), baselines(out, protocols, assets))
+
+
+def checked(metrics: dict, file: Path) -> dict:
+    """The metrics of a run. Raises InputError when it says that it is finished, but has no results."""
+    needed = {"row", "seed", "protocol", *SPLITS}
+    if metrics.get("status") == "finished" and not (needed <= metrics.keys() and metrics["row"] in rows()):
+        raise InputError(f"{file} holds no results of a row; delete its folder, and the row runs again")
+    return metrics
 
 
 def table_of(finished: list[dict]) -> pd.DataFrame:

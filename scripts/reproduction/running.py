@@ -50,7 +50,8 @@ from reproduction import rows
 from reproduction.rows import Row
 
 SMOKE_SHARE = 10  # a smoke test takes as many messages as one in so many,
-SMOKE_LENGTH = 80  # and only those of at most so many characters
+SMOKE_LENGTH = 80  # and only those of at most so many characters;
+SMOKE_CONTEXT = 4  # of rows that are padded to the whole context, one in so many of these
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run_row(row: Row, seed: int, settings: Settings) -> dict:
     folder, device = folder_of(settings.out, row, settings.protocol, seed), choose_device(settings.device)
     started = time.perf_counter()
     reset_peak_memory(device)
-    dataset = load_messages(settings)
+    dataset = load_messages(settings, row)
     model = base_model(row, seed, settings.weights, settings.assets)
     fit_threads(model.config.n_embd)
     prepared = prepare(row, seed, model, dataset, device)
@@ -117,7 +118,7 @@ def run_row(row: Row, seed: int, settings: Settings) -> dict:
         return run.carry_out(resuming) if row.trains else run.record("finished", prepared.untuned)
 
 
-def load_messages(settings: Settings) -> Dataset:
+def load_messages(settings: Settings, row: Row) -> Dataset:
     """The SMS collection, in one split for all seeds; for a smoke test a tenth of it, short messages only."""
     dataset = load_dataset("sms", settings.protocol, assets=settings.assets)
     if not settings.smoke:
@@ -125,7 +126,8 @@ def load_messages(settings: Settings) -> Dataset:
     parts = {}
     for name in rows.SPLITS:
         part = getattr(dataset, name)
-        parts[name] = part[part.text.str.len() <= SMOKE_LENGTH].head(len(part) // SMOKE_SHARE)
+        count = len(part) // SMOKE_SHARE // (SMOKE_CONTEXT if row.padding == "context" else 1)
+        parts[name] = part[part.text.str.len() <= SMOKE_LENGTH].head(count)
     return dataclasses.replace(dataset, **parts)
 
 

@@ -68,6 +68,8 @@ def open_folder(out: Path, weights: str, smoke: bool, command: str, machine: dic
     record = read_json(out / "reproduction.json")
     now = {"weights": weights, "smoke": smoke}
     before = record.get("settings", now)
+    if not isinstance(before, dict) or before.keys() != now.keys():
+        raise InputError(f"{out / 'reproduction.json'} is damaged; delete this file, or name another folder with --out")
     if before != now:
         raise InputError(
             f"{out} holds runs of another kind ({kind(before)}, now {kind(now)}); repeat its options to resume, or "
@@ -132,17 +134,26 @@ def find_weights(model: str, assets: str | None) -> Checkpoint:
         raise InputError(way_on, error.argument) from error
 
 
-def carry_out(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
+def unavailable(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
+    """model -> why its weights are not available. Nothing is written yet.
+
+    Raises InputError or RunError when the messages are not available, or no model is.
+    """
+    waiting = [run for run in runs if not run.finished(settings.out)]
+    if waiting:
+        find_file(settings.assets)
+    return without_weights(waiting, settings)
+
+
+def carry_out(runs: Sequence[Run], settings: Settings, missing: dict[str, str]) -> dict[str, str]:
     """Do all runs that are not finished; return {name: why it failed}. ``settings.protocol`` is replaced by each run's.
+    ``missing``: the models that are unavailable.
 
     Interrupted, it stops the one under way and raises KeyboardInterrupt; the same command then resumes.
     """
     waiting = [run for run in runs if not run.finished(settings.out)]
     if len(waiting) < len(runs):
         print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
-    if waiting:
-        find_file(settings.assets)  # the messages: what all rows need is worth an error before the first
-    missing = without_weights(waiting, settings)
     failures: dict[str, str] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(waiting), desc="rows", unit="row", disable=None) as bar:
         for run in waiting:

@@ -1,7 +1,8 @@
 """Every chapter and every solution runs from top to bottom, and shows what it promises.
 
-Each notebook is run once, in a fresh kernel, away from its folder; all tests look at that one run. A new chapter is
-found by its file. Cells tagged "timing" may print other numbers each time.
+Each notebook is run once, in a fresh kernel, away from its folder; all tests look at that one run. Chapters 01 and 15
+are run as students have them, in a hand-out of these two. A new chapter is found by its file. Cells tagged "timing" may
+print other numbers each time.
 """
 
 import functools
@@ -15,6 +16,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.notebooks.kernels import at_once
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 WRONG = Path(__file__).parent / "wrong"
@@ -26,17 +29,19 @@ EXPECTED = (
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
-def group(path: Path):
-    """One worker of pytest-xdist gets all tests of a chapter, so that none runs twice."""
-    name = path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
-    return pytest.param(path, id=name, marks=pytest.mark.xdist_group(path.stem))
-
-
 CHAPTERS = [path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
 SOLVED = [path for path in sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))]
-chapters = pytest.mark.parametrize("path", [group(path) for path in CHAPTERS])
-solutions = pytest.mark.parametrize("path", [group(path) for path in SOLVED])
-both = pytest.mark.parametrize("path", [group(path) for path in CHAPTERS + SOLVED])
+HANDED_OUT = [path for path in CHAPTERS if path.name[:2] in ("01", "15")]
+
+
+def label(path: Path) -> str:
+    """By it, all tests of a chapter get into one process (tests/conftest.py), so that none runs twice."""
+    return path.relative_to(NOTEBOOKS).with_suffix("").as_posix()
+
+
+chapters = pytest.mark.parametrize("path", CHAPTERS, ids=label)
+solutions = pytest.mark.parametrize("path", SOLVED, ids=label)
+both = pytest.mark.parametrize("path", CHAPTERS + SOLVED, ids=label)
 
 
 @functools.cache
@@ -44,16 +49,24 @@ def committed(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def kernels():
+    with at_once():
+        yield
+
+
 @functools.cache
 def fresh(path: Path) -> nbformat.NotebookNode | Exception:
     """The notebook after a run in some other folder, or what stopped it. Once in a session."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        from tools.files import execute
-    finally:
-        sys.path.pop(0)
+    from tools.files import execute
+    from tools.handout import hand_out
+
     with tempfile.TemporaryDirectory() as elsewhere:
         try:
+            if path in HANDED_OUT:
+                course = Path(elsewhere) / "course"
+                hand_out(course, {handed.name[:2]: handed for handed in HANDED_OUT})
+                path = course / "notebooks" / path.name
             return execute(path, cwd=Path(elsewhere))
         except Exception as error:  # noqa: BLE001 - the first test of the notebook tells it
             return error
@@ -143,6 +156,12 @@ def test_stubs_are_found_wrong(path):
     for notebook in (run(path), committed(path)):
         for name, verdict in zip(exercises(notebook), verdicts(notebook), strict=True):
             assert re.fullmatch(rf"{name}  not yet: .+\n", verdict)
+
+
+@pytest.mark.parametrize("path", HANDED_OUT, ids=label)
+def test_chapters_run_in_a_hand_out(path):
+    """15 reads the repository's results, and crashed where these were left out."""
+    assert any("  not yet: " in verdict for verdict in verdicts(run(path)))
 
 
 @solutions

@@ -124,7 +124,7 @@ def test_formula_in_float64(trained, tokens, method):
 
 
 def has_library(python: str | Path) -> bool:
-    check = f"import adapters; assert adapters.__version__ == {VERSION!r}"
+    check = f"import importlib.metadata as installed; assert installed.version('adapters') == {VERSION!r}"
     return subprocess.run([python, "-c", check], cwd=Path(python).parent, capture_output=True).returncode == 0
 
 

@@ -8,6 +8,7 @@ import peft
 from gpt2 import load_gpt2
 
 P = 5  # virtual tokens
+STEP = {"lr": 0.01, "weight_decay": 0.1}
 PROMPT = "prompt_encoder.default."  # where the library keeps all of them
 
 
@@ -92,6 +93,8 @@ def ours(checkpoint):
     for name, (method, options, *_) in zip(NAMES, CASES, strict=True):
         models[name] = peft.apply(load_gpt2(checkpoint), method, virtual_tokens=P, **options).eval()
         randomise(models[name])
+    models["step"] = peft.apply(load_gpt2(checkpoint), "p-tuning-v2", virtual_tokens=P)
+    randomise(models["step"])
     return models
 
 
@@ -101,7 +104,8 @@ def theirs(ours, hf_peft):
     for name, (_, _, config_class, config, tensors) in zip(NAMES, CASES, strict=True):
         config = {"num_virtual_tokens": P, **config}
         jobs.append({"name": name, "config_class": config_class, "config": config, "tensors": tensors(ours[name])})
-    return hf_peft(jobs)
+    step = {"name": "step", "config_class": "PrefixTuningConfig", "config": {"num_virtual_tokens": P}, "step": STEP}
+    return hf_peft([*jobs, {**step, "tensors": prefix_tensors(ours["step"])}])  # one process for all
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,18 +126,13 @@ def test_prefix_of_their_shape_is_a_prefix_of_ours(base):
         assert torch.equal(block.attn.prefix.keys, keys) and torch.equal(block.attn.prefix.values, values)
 
 
-def test_one_training_step(base, tokens, hf_peft, agree):
+def test_one_training_step(ours, theirs, tokens, agree):
     """One AdamW step on the language-model loss moves our keys and values to where it moves theirs.
 
     (Not for a soft prompt: there the library also counts how well its last vector predicts the first token.)
     """
-    model = peft.apply(base, "p-tuning-v2", virtual_tokens=P)
-    randomise(model)
-    step = {"lr": 0.01, "weight_decay": 0.1}
-    job = {"name": "step", "config_class": "PrefixTuningConfig", "config": {"num_virtual_tokens": P}, "step": step}
-    theirs = hf_peft([{**job, "tensors": prefix_tensors(model)}])["step"]
-
-    optimizer = torch.optim.AdamW(peft.trainable_parameters(model).values(), **step)
+    model, theirs = ours["step"], theirs["step"]
+    optimizer = torch.optim.AdamW(peft.trainable_parameters(model).values(), **STEP)
     loss = F.cross_entropy(model(tokens)[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
     loss.backward()
     optimizer.step()

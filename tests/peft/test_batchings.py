@@ -38,7 +38,7 @@ def train(method: str, options: dict, packed: bool, dtype: torch.dtype, pooling:
     if packed:
         features = FrozenFeatureCache(model)
         forward, how = classify, ("packed", features if features.blocks else None)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, fused=True)  # quicker
     data = torch.Generator().manual_seed(4)
     tokens = torch.randint(97, (40, 12), generator=data)
     lengths, labels = torch.randint(1, 13, (40,), generator=data), torch.randint(2, (40,), generator=data)

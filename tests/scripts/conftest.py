@@ -1,6 +1,7 @@
 """The scripts, called as a person calls them, but without starting a new Python each time."""
 
 import importlib
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,30 @@ def command(monkeypatch, capsys) -> Callable:
         return Result(ended.value.code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture(scope="session")
+def runs_made(tmp_path_factory) -> tuple[Path, dict]:
+    """Where ``trained`` keeps runs, and which: arguments -> folder."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
+@pytest.fixture
+def trained(command, table, columns, runs_made, tmp_path) -> Callable[..., Path]:
+    """trained("lora", "--rank", 4) -> the folder of a run of one epoch on ``table``, a copy of one's own to change.
+    Tests that ask for the same run share its training."""
+    folder, made = runs_made
+
+    def trained(*arguments: object) -> Path:
+        if arguments not in made:
+            out = folder / str(len(made))
+            common = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", out]
+            result = command("finetune_spam", "--method", *arguments, *common)
+            assert result.status == 0, result.err
+            made[arguments] = out
+        return Path(shutil.copytree(made[arguments], tmp_path / f"run {len(list(tmp_path.glob('run *')))}"))
+
+    return trained
 
 
 STOP = """

@@ -15,10 +15,8 @@ QUESTION = "Is the following text 'spam'? Answer with 'yes' or 'no':"
 
 
 @pytest.fixture
-def run(command, table, columns, tmp_path):
-    out = tmp_path / "run"
-    command("finetune_spam", "--method", "head", "--data", table, *columns, "--epochs", 1, "--out", out)
-    return out
+def run(trained):
+    return trained("head")
 
 
 def test_text_file_and_standard_input_agree(run, command, tmp_path, monkeypatch):

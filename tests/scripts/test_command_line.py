@@ -129,22 +129,6 @@ def test_a_world_size_left_in_the_environment(
         assert said in result.one_line(2)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("wrong, status", [(["--lr", "1e30"], 1), (["--method", "nope"], 2), (["--lr", "-1"], 2)])
-def test_under_torchrun_an_error_is_said_once(wrong, status, table, columns, tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    settings = ["--model", "practice", "--data", table, *columns, "--epochs", 1, "--out", tmp_path / "run", *wrong]
-    done = subprocess.run(
-        [*launcher, str(ROOT / "scripts" / "finetune_spam.py"), *map(str, settings)],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode != 0 and len(lines) == 1, done.stderr
-    assert f"exitcode  : {status} " in done.stderr
-
-
 def test_an_error_of_the_system_names_its_file(cli):
     assert cli.describe(OSError(28, "No space left on device", "/a/b")) == "/a/b: No space left on device"
     assert cli.describe(ValueError("one\n  two")) == "ValueError: one two"

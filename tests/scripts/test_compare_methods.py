@@ -1,10 +1,14 @@
 """The comparison: runs that are shared, resumed and survive a failure; forgetting; the report and its pictures."""
 
+import contextlib
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +18,9 @@ import torch.nn.functional as F
 
 import peft
 from comparison import forgetting, plots
+from comparison import report as reports
 from comparison.runs import Run, main_runs, sweep_runs, without_folders
-from gpt2 import load_gpt2
+from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
 
@@ -35,15 +40,46 @@ def two_classes(tmp_path) -> Path:
     return file
 
 
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A small model, which the report also dissects in the place of GPT-2 124M. No corpus to measure forgetting on."""
+    shape = GPT2Config(vocab_size=50257, n_positions=256, n_embd=32, n_layer=2, n_head=2)
+    reports.taxonomy_section.cache_clear()
+    monkeypatch.setattr(reports, "SIZES", {"gpt2": shape})
+    monkeypatch.setattr(reports, "TABLE", ("gpt2",))
+    monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
+    save_gpt2(GPT2(shape), tmp_path / "small")
+    yield tmp_path / "small"
+    reports.taxonomy_section.cache_clear()
+
+
 def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
+class InThisProcess:
+    """In the place of subprocess.Popen: a run of finetune_spam.py in this process, over when it has been started. What
+    processes add to it is tested below, where a comparison is interrupted."""
+
+    def __init__(self, command: list[str], stdout, stderr, env):
+        assert Path(command[1]).name == "finetune_spam.py" and stderr == subprocess.STDOUT
+        finetune_spam = importlib.import_module("finetune_spam")
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", command[1:])
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stdout):
+                finetune_spam.cli.run(finetune_spam.main)
+        self.returncode = ended.value.code
+
+    def poll(self) -> int:
+        return self.returncode
+
+
 @pytest.mark.slow
-def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatch):
-    monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
+def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, monkeypatch):
+    processes = SimpleNamespace(Popen=InThisProcess, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr("comparison.runs.subprocess", processes)
     out = tmp_path / "results"
-    settings = ["--data", two_classes, "--epochs", 1, "--out", out]
+    settings = ["--model", small, "--data", two_classes, "--epochs", 1, "--out", out]
     result = command("compare_methods", "--methods", "lora,head", "--seeds", 2, "--jobs", 2, *settings)
     assert result.status == 0, result.err
 
@@ -95,26 +131,27 @@ def test_a_comparison_from_end_to_end(command, two_classes, tmp_path, monkeypatc
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "- `bitfit-123`: " in report and "`layernorm` (1 of 2 seeds)" in report
 
-    result = command("compare_methods", "--methods", "head", "--data", two_classes, "--epochs", 2, "--out", out)
+    result = command("compare_methods", "--methods", "head", *settings, "--epochs", 2)
     assert (result.status, result.err.count("\n")) == (2, 1) and "another epochs (1, now 2)" in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_an_interrupted_comparison_goes_on(two_classes, stop_at_first_state, tmp_path):
+def test_an_interrupted_comparison_goes_on(command, two_classes, small, stop_at_first_state, tmp_path):
     out = tmp_path / "results"
-    arguments = ["--methods", "head", "--seeds", "1", "--data", two_classes, "--epochs", "3", "--out", out]
-    started = [sys.executable, ROOT / "scripts/compare_methods.py", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    stopping = environment | stop_at_first_state("os.getppid()", "SIGTERM")
+    arguments = ["--model", small, "--seeds", 1, "--data", two_classes, "--epochs", 3, "--out", out]
+    started = [sys.executable, ROOT / "scripts/compare_methods.py", "--methods", "head", *map(str, arguments)]
+    stopping = os.environ | {"OMP_NUM_THREADS": "1"} | stop_at_first_state("os.getppid()", "SIGTERM")
     stopped = subprocess.run(started, capture_output=True, text=True, env=stopping)
     assert stopped.returncode == 130 and stopped.stderr.endswith("interrupted\n"), stopped.stderr
     assert (out / "runs" / "head-123" / "state.safetensors").is_file() and not (out / "results.csv").exists()
 
-    done = subprocess.run(started, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    done = command("compare_methods", "--methods", "head,layernorm", "--jobs", 2, *arguments)  # two processes at a time
+    assert done.status == 0, done.err
     output = (out / "runs" / "head-123" / "output.txt").read_text(encoding="utf-8")
-    assert "Resuming" in output and metrics_of(out / "runs" / "head-123")["status"] == "finished"
+    assert "Resuming" in output
+    for run in ("head-123", "layernorm-123"):
+        assert metrics_of(out / "runs" / run)["status"] == "finished"
 
 
 @pytest.mark.parametrize(

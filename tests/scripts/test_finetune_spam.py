@@ -3,7 +3,7 @@
 import importlib
 import json
 import os
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import peft
 from gpt2 import GPT2, GPT2Config, save_gpt2
 from gpt2.checkpoints.hub import PRACTICE_FOLDER
 
-ROOT = Path(__file__).parents[2]
 FIELDS = (
     "method model data protocol recipe seed epochs trainable_parameters total_parameters seconds seconds_training "
     "peak_memory_mb status train validation test"
@@ -68,26 +67,24 @@ def test_two_runs_give_identical_numbers(command, table, columns, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
-def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, table, columns, tmp_path):
+def test_an_interrupted_run_is_valid_and_goes_on_to_the_same_result(command, table, columns, tmp_path, monkeypatch):
     arguments = ["--data", table, *columns, "--epochs", 4, "--dropout", 0.1]
     out = tmp_path / "run"
-    interrupt = (  # Ctrl-C after the first epoch, however fast the machine is
-        "import os, signal, finetune_spam\nfrom common import experiment\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job may be told to ignore it
-        "after = experiment.Experiment.after_epoch\n"
-        "def then_interrupt(self, progress):\n"
-        "    after(self, progress)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "experiment.Experiment.after_epoch = then_interrupt\n"
-        "finetune_spam.cli.run(finetune_spam.main)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", interrupt, *map(str, arguments), "--out", out],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "scripts")},
-    )
-    assert done.returncode == 130 and "resumes after epoch" in done.stderr and "Traceback" not in done.stderr
+    experiment = importlib.import_module("common.experiment").Experiment
+    after = experiment.after_epoch
+
+    def then_interrupt(self, progress):  # Ctrl-C after the first epoch, however fast the machine is
+        after(self, progress)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may be told to ignore it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(experiment, "after_epoch", then_interrupt)
+            done = command("finetune_spam", *arguments, "--out", out)
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert done.status == 130 and "resumes after epoch" in done.err and "Traceback" not in done.err
     assert metrics_of(out)["status"] == "interrupted"
     assert "no adapter yet" in command("classify", out, "hello").one_line(2)
 

@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import shlex
-import shutil
 import sys
 from types import SimpleNamespace
 
@@ -17,10 +16,8 @@ ODD = ["Win a free prize\u0085 call now", "one\u2028two", "a\x0bb\x0cc", "form\x
 
 
 @pytest.fixture
-def run(command, table, columns, tmp_path):
-    out = tmp_path / "my run"
-    command("finetune_spam", "--method", "head", "--data", table, *columns, "--epochs", 1, "--out", out)
-    return out
+def run(trained):
+    return trained("head")
 
 
 @pytest.fixture
@@ -126,19 +123,17 @@ def test_an_invalid_byte_is_shown_at_once(capsys):
     assert [*seen, capsys.readouterr().out] == ["\ufffd", "", "✨", "", "\ufffdA", "", "\ufffd\n"]
 
 
-def test_each_run_reads_its_own_length(command, table, columns, tmp_path):
+def test_each_run_reads_its_own_length(command, trained):
     """One run was trained on short messages by a published recipe, and cuts there; the other does not."""
-    settings = ["--data", table, *columns, "--epochs", 1, "--model", "practice"]
-    command("finetune_spam", "--method", "head", *settings, "--out", tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", tmp_path / "short")
-    config = json.loads((tmp_path / "short" / "config.json").read_text())
-    (tmp_path / "short" / "config.json").write_text(json.dumps(config | {"max_length": 20}))
+    whole, short = trained("head"), trained("head")
+    config = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps(config | {"max_length": 20}))
     message = "soup bread cheese apple " * 50 + "goal match team race " * 20
-    alone = [command("classify", tmp_path / name, message).out.split("\t")[:2] for name in ("whole", "short")]
+    alone = [command("classify", run, message).out.split("\t")[:2] for run in (whole, short)]
     assert alone[0] != alone[1]
     for together in ([], ["--together"]):
-        found = command("switch_adapters", tmp_path / "whole", tmp_path / "short", "--text", message, *together)
+        found = command("switch_adapters", whole, short, "--text", message, *together)
         assert found.status == 0, found.err
         lines = [line.strip().split("\t") for line in found.out.splitlines()]
         assert [line[1:3] for line in lines[1:]] == alone
-        assert f"{tmp_path / 'short'} reads 20 tokens" in found.err and f"{tmp_path / 'whole'} reads 256" in found.err
+        assert f"{short} reads 20 tokens" in found.err and f"{whole} reads 256" in found.err

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -149,12 +148,10 @@ with process_group(torch.device("cpu")) as device:
 def test_two_processes_take_the_same_steps_as_one(tmp_path):
     from gpt2 import load_gpt2
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # to meet in
     code = IN_A_PROCESS.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    environment |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    environment |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code], env=environment | {"RANK": str(rank)}, stdout=subprocess.PIPE, text=True
