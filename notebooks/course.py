@@ -30,7 +30,7 @@ RESULTS = "COURSE_RESULTS"  # environment: a file to which each check adds a lin
 CHECKS: dict[str, Callable[..., None]] = {}  # "09.1" -> the function that looks at an answer
 SETTINGS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 SETTINGS["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"  # what PyTorch cannot do on an Apple GPU, it does on the CPU
-SECONDS_TO_END = 10.0  # for a command that was interrupted
+SECONDS_TO_END = 5.0  # for a command that was interrupted
 LONGEST_HINT = 400  # characters: an error message can hold a whole tensor
 
 
