@@ -96,9 +96,8 @@ def load_dataset(
         raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
     grouping = "group_column" if group_column else "group_near_duplicates" if group_near_duplicates else None
     if grouping and data in SOURCES:
-        raise InputError(
-            f"{grouping} is for a table of your own; for the SMS data choose the protocol grouped", grouping
-        )
+        hint = "; for the SMS data choose the protocol grouped" if data in ("sms", "auto") else ""
+        raise InputError(f"{grouping} is for a table of your own, not for {data}{hint}", grouping)
     if data == "sms":
         return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
     if data == "auto":
@@ -115,7 +114,10 @@ def load_dataset(
         raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
     frame = read_table(data, text_column, label_column, group_column)
     if group_near_duplicates and group_column:
-        raise InputError("group_near_duplicates and group_column both group the rows; choose one", "group_column")
+        raise InputError(
+            "the rows can be grouped by near-copies or by the values of a column, not by both; choose one",
+            "group_column",
+        )
     if group_near_duplicates:
         frame["group"] = groups(frame["text"].tolist())
     return table_dataset(Path(data), frame, protocol, seed)

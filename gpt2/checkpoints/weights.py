@@ -41,7 +41,10 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
     files = weight_files(checkpoint.path)
     config = read_config(checkpoint.path, files)
     if checkpoint.name == "gpt2" and config != SIZES["gpt2"]:  # the tensors alone do not show the number of heads
-        raise InputError(f"{checkpoint.path}: config.json is not GPT-2 124M's, which has {SIZES['gpt2']}")
+        raise InputError(
+            f"{checkpoint.path}: config.json is not GPT-2 124M's, which has {SIZES['gpt2']}; download it again, "
+            "or load your own weights by their path instead of by the name gpt2"
+        )
     with torch.device("meta"):  # shapes without memory, so no weight is drawn at random only to be overwritten
         model = GPT2(config)
     del model.lm_head.weight  # one memory for both, below
@@ -144,14 +147,12 @@ def guess_config(files: list[Path]) -> GPT2Config:
     )
 
 
-def open_safetensors(file: Path) -> safe_open:
+def open_safetensors(file: Path, advice: str = "download or save it again") -> safe_open:
     """safetensors.safe_open, with its errors as one sentence. The file is mapped into memory, not read."""
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{file} is a truncated or corrupt safetensors file ({error}); download or save it again"
-        ) from error
+        raise InputError(f"{file} is a truncated or corrupt safetensors file ({error}); {advice}") from error
 
 
 def tensor_names(file: Path) -> list[str]:

@@ -140,7 +140,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, k
     InputError when the state does not fit.
     """
     parameters = parameters_of(model)
-    with open_safetensors(path) as file:
+    with open_safetensors(path, "delete its folder and start again") as file:
         try:
             progress = kind(**json.loads(file.metadata()["progress"]))
             for name, parameter in parameters.items():

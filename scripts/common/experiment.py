@@ -215,8 +215,10 @@ def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: 
 def describe_untuned(untuned: dict[str, dict]) -> None:
     """The accuracies before training; beside them stands, in the reference recipe, how few messages they are of."""
     shown = " / ".join(f"{values['accuracy']:.2%}" for values in untuned.values())
-    count = max(values["n"] for values in untuned.values())
-    print(f"Untuned  accuracy {shown} on the first {count} messages to train / validate / test", flush=True)
+    counts = list(dict.fromkeys(f"{values['n']:.0f}" for values in untuned.values()))
+    print(
+        f"Untuned  accuracy {shown} on the first {' / '.join(counts)} messages to train / validate / test", flush=True
+    )
 
 
 def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:

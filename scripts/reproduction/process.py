@@ -1,10 +1,11 @@
 """One call in a process of its own: its peak memory is its own, and if the system kills it, the others go on."""
 
+import contextlib
 import multiprocessing
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
+from typing import Any
 
 from common.cli import describe, terminable
 from gpt2.errors import InputError, RunError
@@ -36,7 +37,7 @@ def alone(function: Callable, *arguments: object) -> str | None:
     return ended(process.exitcode or 0)
 
 
-def new_process() -> BaseContext:
+def new_process() -> Any:
     """How a process starts: never as a copy of this one, whose threads and GPU it would inherit. Where the system can,
     as a copy of one that has done nothing but import what all rows need, which saves seconds a row."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -63,13 +64,15 @@ def ended(status: int) -> str:
 
 def call(sender: Connection, function: Callable, arguments: tuple) -> None:
     """In the new process: what went wrong goes to the other one, as a sentence."""
+    said = None
     try:
         with terminable():
             function(*arguments)
-        sender.send(None)
     except KeyboardInterrupt:
         sys.exit(130)
     except (InputError, RunError) as error:
-        sender.send(str(error))
+        said = str(error)
     except Exception as error:  # noqa: BLE001 - a bug of ours, or a full disk: the other rows are still worth trying
-        sender.send(describe(error))
+        said = describe(error)
+    with contextlib.suppress(BrokenPipeError):  # the other process was killed
+        sender.send(said)

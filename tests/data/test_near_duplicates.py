@@ -177,7 +177,7 @@ def test_groups_of_a_persons_own_table(options, table):
         ("sms", {"group_column": "sender"}, "group_column is for a table of your own"),
         (None, {"group_column": "text"}, "as other values; name another column"),
         (None, {"group_column": "nobody"}, "nobody"),
-        (None, {"group_column": "sender", "group_near_duplicates": True}, "both group the rows; choose one"),
+        (None, {"group_column": "sender", "group_near_duplicates": True}, "not by both; choose one"),
     ],
 )
 def test_groups_that_cannot_be(data, options, message, table):
