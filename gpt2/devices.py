@@ -43,8 +43,10 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 def uses_bfloat16() -> bool:
-    """Does ``autocast`` do anything on an NVIDIA GPU?"""
-    return torch.get_float32_matmul_precision() != "highest" and torch.cuda.is_bf16_supported()
+    """Does ``autocast`` do anything on an NVIDIA GPU? Not on those before 2020, such as Colab's T4, which have no units
+    for bfloat16 and imitate it slowly."""
+    fast = torch.get_float32_matmul_precision() != "highest"
+    return fast and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def to_device(batch: Iterable[torch.Tensor], device: torch.device) -> list[torch.Tensor]:

@@ -3,6 +3,7 @@
 from course import begin, check, show_source
 MODEL, device = begin("auto")      # chooses the model; makes the chapter quiet and repeatable; says what is missing
 check("09.1", my_lora_forward)     # prints right, or what to look at; never raises
+command("scripts/reproduce.py", "--list")      # one of the repository's commands, as in a terminal
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import inspect
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import warnings
@@ -28,6 +30,7 @@ RESULTS = "COURSE_RESULTS"  # environment: a file to which each check adds a lin
 CHECKS: dict[str, Callable[..., None]] = {}  # "09.1" -> the function that looks at an answer
 SETTINGS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 SETTINGS["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"  # what PyTorch cannot do on an Apple GPU, it does on the CPU
+SECONDS_TO_END = 5.0  # for a command that was interrupted
 LONGEST_HINT = 400  # characters: an error message can hold a whole tensor
 
 
@@ -165,7 +168,7 @@ def begin(model: str = "auto") -> "tuple[str, torch.device]":
     else:
         why = "because its weights and a GPU are available" if model == "auto" else "as you chose"
         print(f"Model: {checkpoint.source}, {why}. Device: {describe(device)}.")
-        print("The outputs shown in this chapter are the practice model's; yours will differ.")
+        print("Outputs that are stored in the chapters are the practice model's; yours will differ.")
     return checkpoint.name or checkpoint.source, device
 
 
@@ -196,3 +199,36 @@ def show_source(thing: object) -> None:
     lines, first = inspect.getsourcelines(thing)
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else file.name
     print(f"# {name}, line {first}\n" + "".join(lines).rstrip())
+
+
+def command(script: str, *arguments: object) -> None:
+    """Run one of the repository's commands in its folder, and show what it prints as it comes, errors too.
+
+    To stop it, interrupt the cell: the command records where it is, and KeyboardInterrupt is raised. A command that
+    fails has said why in its last line; nothing is raised then, so the cells below still run.
+    """
+    words = [script, *map(str, arguments)]
+    print("$ python", shlex.join(words))
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    with process:
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+        except KeyboardInterrupt:
+            # Jupyter interrupts the command, too; where it does not, the command ends when it is asked to.
+            try:
+                rest, _ = process.communicate(timeout=SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                rest, _ = process.communicate()
+            print(rest, end="", flush=True)
+            raise

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     paths += [SOLUTIONS / path.name for path in paths if (SOLUTIONS / path.name).is_file()]
     failed = 0
     if args.setup:
-        copy_setup(paths)
+        copy_setup([*paths, *NOTEBOOKS.glob("reproduce_on_gpu.ipynb")])
     bar = tqdm([] if args.map or args.setup else paths, desc="running", unit="notebook", disable=None)
     for path in bar:
         started = time.monotonic()

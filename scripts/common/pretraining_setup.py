@@ -19,7 +19,7 @@ def make_recipe(args: argparse.Namespace, device: torch.device) -> PretrainingRe
     names = {field.name for field in dataclasses.fields(PretrainingRecipe)}
     settings = {name: value for name, value in vars(args).items() if name in names}
     if args.precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         settings["precision"] = "bfloat16" if able else "float32"
     return PretrainingRecipe(**settings)
 

@@ -71,7 +71,8 @@ def opening() -> list[str]:
         "# Published results, and what they teach",
         f"Others have published {len(rows())} runs of GPT-2 as a spam classifier, on the same split of the SMS Spam "
         "Collection. Here they are, with their sources. `python scripts/reproduce.py --list` shows what it takes to "
-        "repeat them, and `python scripts/reproduce.py --rows 124m` repeats those of GPT-2 124M.",
+        "repeat them, and `python scripts/reproduce.py --rows 124m` repeats those of GPT-2 124M. [A notebook of four "
+        "cells](../notebooks/reproduce_on_gpu.ipynb) does it on a GPU, such as Colab's.",
         "None of these figures is ours. [Our own results](results/README.md) are of the practice model, and stand on "
         "another page.",
         "**Each figure is one run with one seed.** A training accuracy is over the 1,040 messages of one shuffled "

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from comparison.runs import seeds, without_folders
 from data.sms_spam import find_file
 from gpt2.checkpoints.hub import Checkpoint, find_checkpoint, local_folder, unreachable
+from gpt2.checkpoints.weights import load_gpt2
 from gpt2.devices import choose_device
 from gpt2.errors import InputError
 from gpt2.files import write_json
@@ -98,14 +99,18 @@ def cautions(runs: Sequence[Run], settings: Settings) -> list[str]:
 
 
 def without_weights(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
-    """model -> why it is not available, for the pretrained models of ``runs``. Downloads nothing yet.
+    """model -> why it is not available, or what is wrong with its files, for the pretrained models of ``runs``.
+    Downloads nothing yet.
 
-    Raises InputError when this is so for all of these models.
+    Raises InputError when there is something for each of these models.
     """
     models = {run.row.model for run in runs if run.row.pretrained} if settings.weights == "pretrained" else set()
     missing: dict[str, str] = {}
     for model in models:
-        if local_folder(model, settings.assets) is None and unreachable():
+        if local_folder(model, settings.assets) is not None:
+            why = wrong_weights(model, settings.assets)
+            missing |= {model: why} if why else {}
+        elif unreachable():
             try:
                 find_weights(model, settings.assets)
             except InputError as error:
@@ -113,6 +118,11 @@ def without_weights(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
     if missing and len(missing) == len(models):
         raise InputError(missing[min(missing, key=len)], "assets")
     return missing
+
+
+def wrong_weights(model: str, assets: str | None) -> str | None:
+    """What is wrong with the weights on this machine, if anything: said once before the first row, not for each."""
+    return alone(load_gpt2, model, assets)
 
 
 def find_weights(model: str, assets: str | None) -> Checkpoint:

@@ -84,6 +84,7 @@ def trainer(monkeypatch) -> Trainer:
     monkeypatch.setattr("reproduction.runs.alone", trainer)
     monkeypatch.setattr("reproduction.runs.find_file", lambda assets: None)
     monkeypatch.setattr("reproduction.runs.local_folder", lambda name, assets: Path(name))
+    monkeypatch.setattr("reproduction.runs.wrong_weights", lambda model, assets: None)
     monkeypatch.setattr("reproduction.results.load_dataset", lambda *args, **options: None)
     monkeypatch.setattr("reproduction.results.tfidf", lambda dataset: words)
     monkeypatch.setattr("reproduction.costs.memory_of", lambda device: 8_000.0)
