@@ -145,12 +145,13 @@ def unseen_dataset(name: str, protocol: str, seed: int) -> Dataset:
 
 def table_dataset(path: Path, frame: pd.DataFrame, protocol: str, seed: int) -> Dataset:
     classes = tuple(sorted(frame["label"].unique()))
-    note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}."
-    notes = (note, *label_notes(frame), *protocol_unused(protocol))
+    note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}"
     if "group" not in frame:
+        notes = (f"{note}.", *label_notes(frame), *protocol_unused(protocol))
         return make_dataset(path.name, None, classes, stratified_split(frame, seed), notes)
     sizes = frame["group"].value_counts()
-    notes += (f"{sizes[sizes > 1].sum():,} of the messages share a group with others; each group lies in one part.",)
+    grouped = f"{sizes[sizes > 1].sum():,} of the messages share a group with others; each group lies in one part."
+    notes = (f"{note}, as nearly as whole groups allow.", grouped, *label_notes(frame))
     splits = grouped_split(frame[["text", "label"]], frame["group"].tolist(), seed)
     return make_dataset(path.name, None, classes, splits, notes)
 

@@ -14,14 +14,13 @@ Only messages that share one of their rarest trigrams are compared. None with ha
 missed so (Chaudhuri, Ganti & Kaushik, 2006, "A primitive operator for similarity joins in data cleaning").
 """
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
 SIMILAR = 0.5  # Jaccard similarity from which on two messages are near-copies
 
@@ -34,43 +33,56 @@ def trigrams(text: str) -> frozenset[str]:
     return frozenset(" ".join(words[i : i + 3]) for i in range(len(words) - 2))
 
 
-def kinds(texts: Sequence[str]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """The kind of each text (n,): texts with the same trigrams are of one kind; and all pairs of kinds that are near-
-    copies of each other."""
+def kinds(texts: Sequence[str]) -> tuple[list[int], list[frozenset[str]]]:
+    """The kind of each text, and the trigrams of each kind: texts with the same trigrams are of one kind."""
     number: dict[frozenset[str], int] = {}
-    kind = np.array([number.setdefault(trigrams(text), len(number)) for text in texts], dtype=int)
-    sets = list(number)
+    kind = [number.setdefault(trigrams(text), len(number)) for text in texts]
+    return kind, list(number)
+
+
+def similar(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Is the Jaccard similarity at least SIMILAR?"""
+    shared = len(one & other)
+    return shared >= SIMILAR * (len(one) + len(other) - shared)
+
+
+def rarest(sets: list[frozenset[str]]) -> list[list[str]]:
+    """Of each set the rarest trigrams, so many that two similar sets have one of them in common."""
     frequency = Counter(gram for grams in sets for gram in grams)
-    having: dict[str, list[int]] = defaultdict(list)  # trigram -> earlier kinds that have it among their rarest
-    pairs = []
-    for i, grams in enumerate(sets):
-        by_rarity = sorted(grams, key=lambda gram: (frequency[gram], gram))
-        rarest = by_rarity[: len(grams) - int(np.ceil(SIMILAR * len(grams))) + 1]
-        for j in {j for gram in rarest for j in having[gram]}:
-            shared = len(grams & sets[j])
-            if shared >= SIMILAR * (len(grams) + len(sets[j]) - shared):
-                pairs.append((j, i))
-        for gram in rarest:
+    by_rarity = [sorted(grams, key=lambda gram: (frequency[gram], gram)) for grams in sets]
+    return [grams[: len(grams) - math.ceil(SIMILAR * len(grams)) + 1] for grams in by_rarity]
+
+
+def groups(texts: Sequence[str]) -> list[int]:
+    """A group number for each text: near-copies, and near-copies of near-copies, have the same."""
+    kind, sets = kinds(texts)
+    found, having = (
+        DisjointSet(range(len(sets))),
+        defaultdict(list),
+    )  # trigram -> earlier kinds that it is a rare one of
+    for i, rare in enumerate(rarest(sets)):
+        for j in {j for gram in rare for j in having[gram]}:
+            if not found.connected(i, j) and similar(sets[i], sets[j]):
+                found.merge(i, j)
+        for gram in rare:
             having[gram].append(i)
-    return kind, pairs
-
-
-def groups(texts: Sequence[str]) -> np.ndarray:
-    """A group number for each text (n,): near-copies, and near-copies of near-copies, have the same."""
-    kind, near = kinds(texts)
-    pairs, n = np.array(near, dtype=int).reshape(-1, 2), kind.max(initial=-1) + 1
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(links, directed=False)[1][kind] if n else kind
+    return [found[k] for k in kind]
 
 
 def copies(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """For each row of ``test``, is it an ``exact`` copy and is it a ``near``-copy (exact ones included) of a text in
     ``train``? Booleans, with the index of ``test``."""
-    kind, pairs = kinds([*train["text"], *test["text"]])
-    trained = set(kind[: len(train)])
-    known = trained | {b for a, b in pairs if a in trained} | {a for a, b in pairs if b in trained}
+    kind, sets = kinds([*train["text"], *test["text"]])
+    rare, trained, having = rarest(sets), set(kind[: len(train)]), defaultdict(list)
+    for k in trained:
+        for gram in rare[k]:
+            having[gram].append(k)
+    near = {
+        k: k in trained or any(similar(sets[k], sets[j]) for gram in rare[k] for j in having[gram])
+        for k in set(kind[len(train) :])
+    }
     exact = test["text"].isin(set(train["text"]))
-    return pd.DataFrame({"exact": exact, "near": [k in known for k in kind[len(train) :]]}, index=test.index)
+    return pd.DataFrame({"exact": exact, "near": [near[k] for k in kind[len(train) :]]}, index=test.index)
 
 
 def leakage(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, dict[str, int]]:

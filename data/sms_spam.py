@@ -115,5 +115,5 @@ def split(path: str | Path, protocol: str, seed: int = 123) -> Splits:
         return strict_split(path, seed)
     if protocol == "grouped":
         messages = without_repeats(read_lines(path))
-        return grouped_split(messages, groups(messages["text"].tolist()).tolist(), seed)
+        return grouped_split(messages, groups(messages["text"].tolist()), seed)
     raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}", "protocol")

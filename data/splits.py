@@ -51,10 +51,10 @@ def grouped_split(frame: pd.DataFrame, groups: Sequence, seed: int) -> Splits:
             "choose groups that are smaller, or none"
         )
     for attempt in range(ATTEMPTS):  # where few groups hold several labels, an order may leave a part without one
-        parts = assign_groups(frame.assign(group=list(groups)), counts, seed + attempt)
+        parts = assign_groups(frame.assign(group=list(groups)), counts, seed + 1_000_003 * attempt)
         if all(part["label"].nunique() == len(few) for part in parts):
             return parts
-    raise InputError("the groups are too large to have every class in all three parts; choose smaller ones, or none")
+    raise InputError("found no split with every class in all three parts; choose smaller groups, or none")
 
 
 def assign_groups(frame: pd.DataFrame, counts: pd.DataFrame, seed: int) -> Splits:

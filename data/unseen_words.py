@@ -50,7 +50,7 @@ ONE = (  # a sentence of one word
     "I was thinking of the {} all day.",
     "They found the {} in the morning.",
     "Can you tell me something about the {}?",
-    "The {} was the first thing that we saw.",
+    "The {} was the first thing that we noticed.",
 )
 TWO = (  # a sentence of two words, of which the first or the second counts
     ("She chose the {0} instead of the {1}.", 0),

@@ -26,11 +26,13 @@ def main(argv: list[str]) -> None:
     checkpoint = cli.choose_model(args)
 
     from common.machine import machine
+    from comparison.forgetting import find_texts
     from comparison.runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
     from gpt2.training.runs import locked
 
     out = Path(args.out)
     failures: dict[str, str] = {}
+    find_texts(args.general_text, args.assets)  # a file that is not there is refused before anything is trained
     if not args.report_only:
         data = choose_data(args)
         settings = Settings(
@@ -93,12 +95,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def choose_data(args: argparse.Namespace) -> str:
-    """The data's name; what ``auto`` stands for is settled once, for all runs alike."""
-    if args.data != "auto":
-        return args.data
+    """The data's name; what ``auto`` stands for is settled once, for all runs alike. Data that cannot be read or split
+    is refused here, before anything is trained."""
     from data import load_dataset
 
-    dataset = load_dataset("auto", args.protocol, assets=args.assets)
+    dataset = load_dataset(
+        args.data,
+        args.protocol,
+        assets=args.assets,
+        text_column=args.text_column,
+        label_column=args.label_column,
+        group_near_duplicates=args.group_near_duplicates,
+        group_column=args.group_column,
+    )
+    if args.data != "auto":
+        return args.data
     if dataset.name != "sms":
         print(dataset.notes[0], flush=True)
     return dataset.name

@@ -46,12 +46,14 @@ def main(argv: list[str]) -> None:
         return
 
     from common.machine import machine
+    from gpt2.devices import choose_device
     from gpt2.training.runs import locked
     from reproduction.report import write_report
     from reproduction.results import collect
     from reproduction.runs import all_runs, carry_out, cautions, open_folder, summary, unavailable
 
     failures: dict[str, str] = {}
+    choose_device(args.device)  # one that is not here is refused before anything starts
     if not args.report_only:
         runs = all_runs(chosen, args.protocol, args.seeds)
         missing = unavailable(runs, settings)
@@ -59,11 +61,11 @@ def main(argv: list[str]) -> None:
             command = "python scripts/reproduce.py " + shlex.join(argv)
             open_folder(out, args.weights, args.smoke, command, machine())
             for sentence in cautions(runs, settings):
-                print(sentence, flush=True)
+                cli.say(sentence)
             failures = carry_out(runs, settings, missing)
     if args.report_only or len(failures) < len(runs):
         file = write_report(out, collect(out, args.assets))
-        print(f"Report in {file}; a line for each run in {out / 'results.csv'}", flush=True)
+        cli.say(f"Report in {file}; a line for each run in {out / 'results.csv'}")
     if failures:
         raise RunError(summary(failures, len(runs)))
 

@@ -142,6 +142,14 @@ def command_line(script: str, *arguments: object) -> str:
     return quoted("python", os.path.relpath(path) if Path.cwd().is_relative_to(ROOT) else path, *arguments)
 
 
+def say(text: str) -> None:
+    """Print a line of a long command. A reader who has had enough, such as ``head``, does not end the work."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def quoted(*words: object) -> str:
     """Words of a command as a shell understands them, spaces and quotation marks included."""
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join

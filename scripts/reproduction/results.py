@@ -45,6 +45,8 @@ class Results:
 def collect(out: Path, assets: str | None) -> Results:
     """Read every finished run below ``out`` and write results.csv."""
     record = read_json(out / "reproduction.json")
+    if record and not isinstance(record.get("settings"), dict):
+        raise InputError(f"{out / 'reproduction.json'} is damaged; delete this file and run again")
     if not record:
         raise InputError(f"{out} holds no reproduction: reproduction.json is missing; start with --rows")
     files = sorted((out / "runs").glob("*/metrics.json"))

@@ -221,7 +221,6 @@ class Run:
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
             )
-            seconds = time.perf_counter() - self.started
 
             def forward(tokens: Tensor, lengths: Tensor) -> Tensor:
                 return classify(model, tokens, lengths, recipe.pooling, batching, features)
@@ -237,7 +236,7 @@ class Run:
             with contextlib.suppress(Exception):
                 self.record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        metrics = self.record("finished", results, seconds)
+        metrics = self.record("finished", results)
         (self.folder / STATE_FILE).unlink(missing_ok=True)
         return metrics
 
@@ -246,11 +245,11 @@ class Run:
         write_history(self.folder, progress)
         self.record("running")
 
-    def record(self, status: str, results: dict[str, dict] | None = None, seconds: float | None = None) -> dict:
+    def record(self, status: str, results: dict[str, dict] | None = None) -> dict:
         """Write metrics.json; ``results`` of the three parts."""
         metrics = self.facts | {
             "status": status,
-            "seconds": seconds or time.perf_counter() - self.started,
+            "seconds": time.perf_counter() - self.started,
             "seconds_training": self.progress.seconds_training,
             "peak_memory_mb": peak_memory_mb(self.device),
             **({"untuned": self.prepared.untuned} if self.prepared.untuned else {}),

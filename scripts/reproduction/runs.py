@@ -5,13 +5,13 @@ OUT/runs/book-ch6-published-123/      row, protocol and seed: metrics.json and w
 """
 
 import datetime
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from common.cli import say
 from comparison.runs import seeds, without_folders
 from data.sms_spam import find_file
 from gpt2.checkpoints.hub import Checkpoint, find_checkpoint, local_folder, unreachable
@@ -153,7 +153,7 @@ def carry_out(runs: Sequence[Run], settings: Settings, missing: dict[str, str]) 
     """
     waiting = [run for run in runs if not run.finished(settings.out)]
     if len(waiting) < len(runs):
-        print(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.", flush=True)
+        say(f"{len(runs) - len(waiting)} of {len(runs)} runs are finished already.")
     failures: dict[str, str] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(waiting), desc="rows", unit="row", disable=None) as bar:
         for run in waiting:
@@ -163,8 +163,8 @@ def carry_out(runs: Sequence[Run], settings: Settings, missing: dict[str, str]) 
             if why:
                 failures[run.name] = why
             bar.update()
-            bar.write(outcome(run, settings.out, why))
-            sys.stdout.flush()
+            with tqdm.external_write_mode():
+                say(outcome(run, settings.out, why))
     return failures
 
 

@@ -27,6 +27,11 @@ def test_no_word_is_a_part_of_another_that_would_give_it_away():
         assert not inside, (word, inside)
 
 
+def test_no_word_that_decides_stands_in_a_sentence():
+    sentences = " ".join([*ONE, *(sentence for sentence, _ in TWO)]).lower()
+    assert not set(re.findall(r"[a-z]+", sentences)) & {word for of_class in words().values() for word in of_class}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_share_no_word_that_decides_and_no_sentence(name):
     train, validation, test = unseen_words(name, 5)
