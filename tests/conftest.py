@@ -18,6 +18,7 @@ SLOW = (
     "test_chapters.py",
     "test_grading.py",
     "test_handout.py",
+    "test_reproduce_notebook.py",
 )  # folders, files
 LONGEST = """
     test_chapters.py test_reference_recipe.py test_compare_methods.py test_benchmark.py test_finetune_spam.py
