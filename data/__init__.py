@@ -98,6 +98,11 @@ def load_dataset(
     if grouping and data in SOURCES:
         hint = "; for the SMS data choose the protocol grouped" if data in ("sms", "auto") else ""
         raise InputError(f"{grouping} is for a table of your own, not for {data}{hint}", grouping)
+    if group_near_duplicates and group_column:
+        raise InputError(
+            "the rows can be grouped by near-copies or by the values of a column, not by both; choose one",
+            "group_column",
+        )
     if data == "sms":
         return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
     if data == "auto":
@@ -113,11 +118,6 @@ def load_dataset(
     if not looks_like_path(data):
         raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
     frame = read_table(data, text_column, label_column, group_column)
-    if group_near_duplicates and group_column:
-        raise InputError(
-            "the rows can be grouped by near-copies or by the values of a column, not by both; choose one",
-            "group_column",
-        )
     if group_near_duplicates:
         frame["group"] = groups(frame["text"].tolist())
     return table_dataset(Path(data), frame, protocol, seed)

@@ -56,10 +56,8 @@ def rarest(sets: list[frozenset[str]]) -> list[list[str]]:
 def groups(texts: Sequence[str]) -> list[int]:
     """A group number for each text: near-copies, and near-copies of near-copies, have the same."""
     kind, sets = kinds(texts)
-    found, having = (
-        DisjointSet(range(len(sets))),
-        defaultdict(list),
-    )  # trigram -> earlier kinds that it is a rare one of
+    found = DisjointSet(range(len(sets)))
+    having: dict[str, list[int]] = defaultdict(list)  # trigram -> earlier kinds that have it among their rarest
     for i, rare in enumerate(rarest(sets)):
         for j in {j for gram in rare for j in having[gram]}:
             if not found.connected(i, j) and similar(sets[i], sets[j]):

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from gpt2.checkpoints.fingerprints import fingerprints, plain_name, uncompiled
+from gpt2.checkpoints.fingerprints import fingerprints, parameters_of, uncompiled
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2
@@ -74,4 +74,4 @@ def without_numpy(options: dict) -> dict:
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """name -> parameter, for everything that training will change."""
-    return {plain_name(name): p for name, p in uncompiled(model).named_parameters() if p.requires_grad}
+    return {name: p for name, p in parameters_of(uncompiled(model)).items() if p.requires_grad}

@@ -52,7 +52,7 @@ def fine_tune(
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
-    from common.prepare import load_data, make_batches, prepare_model, run_settings
+    from common.prepare import load_data, make_batches, prepare_model, run_settings, untuned
     from common.runs import new_folder
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
@@ -69,8 +69,13 @@ def fine_tune(
     check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)
-    measured_on = device if recipe.reference else None
-    total, before = prepare_model(model, dataset, args.method, options, args.seed, measured_on, args.batch_size)
+
+    def measure_untuned() -> dict:
+        first, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
+        return untuned(model, first, device, args.seed, recipe.pooling)
+
+    before_method = measure_untuned if recipe.reference else dict
+    total, before = prepare_model(model, len(dataset.classes), args.method, options, args.seed, before_method)
     room = model.config.n_positions - model.virtual_positions()
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}

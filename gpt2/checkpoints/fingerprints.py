@@ -21,6 +21,11 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """name -> parameter, the names as without torch.compile."""
+    return {plain_name(name): parameter for name, parameter in model.named_parameters()}
+
+
 def sha256(tensor: Tensor, precision: torch.dtype = torch.float32) -> str:
     """Fingerprint of a tensor's bytes in this precision, little-endian and row by row."""
     rounded = tensor.to(precision).contiguous()
@@ -36,8 +41,7 @@ def fingerprint(model: nn.Module, precision: torch.dtype = torch.float32) -> str
     """
     digest, model = hashlib.sha256(), uncompiled(model)
     without = "lm_head." if has_classification_head(model) else None
-    parameters = {plain_name(name): parameter for name, parameter in model.named_parameters()}
-    for name, parameter in sorted(parameters.items()):
+    for name, parameter in sorted(parameters_of(model).items()):
         if without is None or not name.startswith(without):
             values = "meta" if parameter.is_meta else sha256(parameter.detach().cpu(), precision)  # meta: to count with
             digest.update(f"{name} {tuple(parameter.shape)} {values}\n".encode())

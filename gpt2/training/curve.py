@@ -12,23 +12,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.training.batching import Batch, MessageBatches
 
 BATCHES = 5  # of each part, as in the reference recipe (Raschka, 2024)
-Forward = Callable[[Tensor, Tensor], Tensor]  # tokens (B, T), lengths (B,) -> class logits (B, classes)
 
 
 @torch.no_grad()
-def measure(model: nn.Module, forward: Forward, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """Loss (nats per message), accuracy (a fraction) and number n of the messages in these batches."""
+def measure(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    device: torch.device,
+    pooling: str = "last",
+    batching: str = "padded",
+    features: Callable[..., tuple[Tensor, int]] | None = None,
+) -> dict[str, float]:
+    """Loss (nats per message), accuracy (a fraction) and number n of the messages in these batches. ``pooling``,
+    ``batching`` and ``features``: as in ``classify``."""
     was_training = model.training
     model.eval()
     loss, correct, n = torch.zeros(()), 0, 0
     for batch in batches:
         tokens, lengths, labels = to_device(batch, device)
         with autocast(device):
-            logits = forward(tokens, lengths).float()
+            logits = classify(model, tokens, lengths, pooling, batching, features).float()
         loss += F.cross_entropy(logits, labels, reduction="sum").cpu()
         correct += int((logits.argmax(dim=-1) == labels).sum())
         n += len(labels)
@@ -43,15 +51,13 @@ class LearningCurve:
         self,
         points: list[dict],
         every: int,
-        model: nn.Module,
-        forward: Forward,
+        look: Callable[[Iterable[Batch]], dict[str, float]],
         train: MessageBatches,
         validation: MessageBatches,
-        device: torch.device,
         batches: int = 0,
     ):
         self.points, self.every = points, every
-        self.model, self.forward, self.device = model, forward, device
+        self.look = look  # ``measure``, with the model and all that stays the same filled in
         self.parts = {"train": train, "validation": validation}
         self.batches = batches  # trained on so far
         self.seconds = 0.0  # that measuring took
@@ -73,7 +79,7 @@ class LearningCurve:
         start = time.perf_counter()
         point: dict[str, float] = {"batch": batch}
         for name, part in self.parts.items():
-            values = measure(self.model, self.forward, part.first(BATCHES), self.device)
+            values = self.look(part.first(BATCHES))
             point |= {f"{name}_loss": values["loss"], f"{name}_accuracy": values["accuracy"]}
         self.points.append(point)
         self.seconds += time.perf_counter() - start

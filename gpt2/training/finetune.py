@@ -12,6 +12,7 @@ Under torchrun several processes share each batch and take the same steps as one
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -23,13 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpt2.checkpoints.fingerprints import plain_name
+from gpt2.checkpoints.fingerprints import parameters_of
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
 from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
 from gpt2.training.batching import MessageBatches, grouped
-from gpt2.training.curve import LearningCurve
+from gpt2.training.curve import LearningCurve, measure
 from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
 from gpt2.training.recipe import Recipe
@@ -85,16 +86,13 @@ def finetune(
     Raises RunError when the loss is no longer a finite number.
     """
     model.to(device)
-    trainable = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
     optimizer = optimizer or make_optimizer(model, recipe)
     progress = progress or Progress()
     if batching is None:
         batching, features = choose_batching(model, device, recipe.pooling)
     forward = data_parallel(model, classify)
-    total_steps = recipe.epochs * math.ceil(len(train) / recipe.accumulate)
-
-    def logits_of(tokens: Tensor, lengths: Tensor) -> Tensor:
-        return classify(model, tokens, lengths, recipe.pooling, batching, features)
+    steps = math.ceil(len(train) / recipe.accumulate)  # in an epoch
 
     def validate() -> dict:
         with around_evaluation(model):
@@ -105,8 +103,11 @@ def finetune(
     if not progress.history:
         progress.history.append(history_row(0, math.nan, math.nan, validate(), 0.0))
 
+    look = functools.partial(
+        measure, model, device=device, pooling=recipe.pooling, batching=batching, features=features
+    )
     trained_on = progress.epoch * len(train)
-    curve = LearningCurve(progress.curve, recipe.curve_every, model, logits_of, train, validation, device, trained_on)
+    curve = LearningCurve(progress.curve, recipe.curve_every, look, train, validation, trained_on)
     for epoch in range(progress.epoch, recipe.epochs):
         if recipe.reference:
             restore_generator(progress, recipe.seed)
@@ -115,9 +116,9 @@ def finetune(
         model.train()
         start, running = time.perf_counter() - curve.seconds, RunningLoss(epoch, recipe, len(train))
         groups = grouped(train.shuffled(recipe.seed, epoch), recipe.accumulate)  # a step each
-        for step, group in enumerate(groups, start=epoch * total_steps // recipe.epochs):
+        for step, group in enumerate(groups, start=epoch * steps):
             for parameters in optimizer.param_groups:
-                parameters["lr"] = recipe.lr_at(step, total_steps)
+                parameters["lr"] = recipe.lr_at(step, recipe.epochs * steps)
             optimizer.zero_grad()
             shares = [own_share(batch) for batch in group]  # with one process: the batch, and its messages
             size = sum(count for _, count in shares)
@@ -209,7 +210,7 @@ def history_row(epoch: int, train_loss: float, train_accuracy: float, validation
 @torch.no_grad()
 def restore_best(model: nn.Module, progress: Progress) -> None:
     """Put the best epoch's weights back, if they were kept."""
-    parameters = {plain_name(name): p for name, p in model.named_parameters()}
+    parameters = parameters_of(model)
     for name, value in progress.best.items():
         parameters[name].copy_(value)
 

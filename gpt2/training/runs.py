@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gpt2 import __version__
-from gpt2.checkpoints.fingerprints import plain_name
+from gpt2.checkpoints.fingerprints import parameters_of
 from gpt2.checkpoints.weights import open_safetensors
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, remove_unfinished, write_json
@@ -106,11 +106,6 @@ def read_json(path: Path) -> dict:
         return content
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}); delete this file and run again") from error
-
-
-def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """name -> parameter, the names as without torch.compile."""
-    return {plain_name(name): parameter for name, parameter in model.named_parameters()}
 
 
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Any) -> None:

@@ -29,7 +29,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from gpt2.checkpoints.fingerprints import fingerprints, plain_name, same_base, uncompiled
+from gpt2.checkpoints.fingerprints import fingerprints, parameters_of, same_base, uncompiled
 from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
@@ -50,7 +50,7 @@ def adapter_tensors(model: nn.Module) -> dict[str, nn.Parameter]:
     method = state_of(model).method
     frozen = METHODS[method].frozen_saved if method else ()
     frozen += ("lm_head.*",) if has_classification_head(model) else ()
-    named = {plain_name(name): parameter for name, parameter in model.named_parameters()}
+    named = parameters_of(model)
     return {
         name: parameter
         for name, parameter in named.items()

@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 
 import torch
 
 import peft
 from data import SOURCES, Dataset, load_dataset
-from gpt2.classifier import add_classification_head, classify
+from gpt2.classifier import add_classification_head
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
@@ -58,26 +59,15 @@ def make_batches(
 
 
 def prepare_model(
-    model: GPT2,
-    dataset: Dataset,
-    method: str,
-    options: dict,
-    seed: int,
-    measured_on: torch.device | None = None,
-    batch_size: int = 8,
-    padding: str = "longest",
-    pooling: str = "last-position",
-) -> tuple[int, dict[str, dict[str, float]]]:
+    model: GPT2, num_classes: int, method: str, options: dict, seed: int, before_method: Callable[[], dict] = dict
+) -> tuple[int, dict]:
     """Put a new head and a method into a language model, both drawn from ``seed``. Returns the number of parameters
-    with the head and before the method, and what the untuned model says: measured on a device in between, as the
-    reference recipe does (gpt2/training/reference.py); else {}."""
+    with the head and before the method, and what ``before_method`` gives, which is called then: the reference recipe
+    measures the ``untuned`` model there, and LoRA's draws depend on it (gpt2/training/reference.py)."""
     torch.manual_seed(seed)
-    add_classification_head(model, len(dataset.classes))
+    add_classification_head(model, num_classes)
     total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
-    before = {}
-    if measured_on is not None:
-        batches, _, _ = make_batches(dataset, model.config.n_positions, batch_size, True, padding)
-        before = untuned(model.to(measured_on), batches, measured_on, seed, pooling)
+    before = before_method()
     peft.apply(model, method, **options)
     return total, before
 
@@ -85,16 +75,11 @@ def prepare_model(
 def untuned(
     model: GPT2, batches: dict[str, MessageBatches], device: torch.device, seed: int, pooling: str
 ) -> dict[str, dict[str, float]]:
-    """Loss and accuracy before training, over the first batches of each part, as the reference recipe measures them.
-
-    The seed comes first, and what LoRA draws next depends on these passes (gpt2/training/reference.py).
-    """
-
-    def forward(tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return classify(model, tokens, lengths, pooling)
-
+    """Loss and accuracy before training, over the first batches of each part, as the reference recipe measures them:
+    the seed comes first."""
+    model.to(device)
     torch.manual_seed(seed)
-    return {name: measure(model, forward, part.first(UNTUNED_BATCHES), device) for name, part in batches.items()}
+    return {name: measure(model, part.first(UNTUNED_BATCHES), device, pooling) for name, part in batches.items()}
 
 
 def run_settings(args: argparse.Namespace, source: str, dataset: Dataset, model: GPT2, recipe: Recipe) -> dict:

@@ -15,15 +15,14 @@ from pathlib import Path
 
 import torch
 
-from common.prepare import make_batches, untuned
+from common.prepare import make_batches
 from data import Dataset
-from gpt2.classifier import classify
 from gpt2.generation import generate
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.curve import BATCHES, measure
 from gpt2.training.finetune import finetune
-from gpt2.training.frozen_features import choose_batching
+from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
 from gpt2.training.reference import UNTUNED_BATCHES, restore_generator
 from reproduction.rows import SPLITS, rows
 from reproduction.running import Prepared, prepare
@@ -86,6 +85,7 @@ def climb(golden: dict, model: GPT2, dataset: Dataset, device: torch.device) -> 
         yield continuation(text, model, device)
     row = rows()["book-ch6"]
     prepared = prepare(row, SEED, model, dataset, device)
+    generator = torch.get_rng_state()  # after the passes over the untuned model: the next ones begin here
     batches, recipe = prepared.batches, prepared.recipe
     tokens = torch.tensor([golden["head"]["tokens"]], device=device)
     with torch.no_grad():
@@ -106,13 +106,9 @@ def climb(golden: dict, model: GPT2, dataset: Dataset, device: torch.device) -> 
         HALF_DIGIT,
         "if the head's logits agree, the answer is read at another position, or the padding differs",
     )
-    batching, features = choose_batching(model, device, recipe.pooling)
-
-    def forward(tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return classify(model, tokens, lengths, recipe.pooling, batching, features)
-
-    after = untuned(model, batches, device, SEED, recipe.pooling)  # puts the generator where the next passes begin
-    losses = {name: measure(model, forward, batches[name].first(BATCHES), device)["loss"] for name in after}
+    how = (device, recipe.pooling, *choose_batching(model, device, recipe.pooling))
+    torch.set_rng_state(generator)
+    losses = {name: measure(model, batches[name].first(BATCHES), *how)["loss"] for name in SPLITS}
     yield numbers(
         "untuned loss of five batches to train, validate, test",
         [published["loss_first_5_batches"][name] for name in SPLITS],
@@ -120,14 +116,21 @@ def climb(golden: dict, model: GPT2, dataset: Dataset, device: torch.device) -> 
         0.002,
         "the batches of the second pass differ: something draws from the generator between the passes",
     )
-    yield from train(golden["training_chapter_6"], model, prepared, device)
+    yield from train(golden["training_chapter_6"], prepared, *how)
 
 
-def train(golden: dict, model: GPT2, prepared: Prepared, device: torch.device) -> Iterator[Rung]:
+def train(
+    golden: dict,
+    prepared: Prepared,
+    device: torch.device,
+    pooling: str,
+    batching: str,
+    features: FrozenFeatureCache | None,
+) -> Iterator[Rung]:
     """The rungs of the training run. Rounding differs from machine to machine and grows while training."""
+    model = prepared.model
     epochs, train = len(golden["epoch_accuracy_first_5_batches"]["train"]), prepared.batches["train"]
     recipe = dataclasses.replace(prepared.recipe, epochs=epochs)
-    batching, features = choose_batching(model, device, recipe.pooling)
     progress = finetune(model, train, prepared.batches["validation"], recipe, device, batching, features)
     ends = [(epoch + 1) * len(train) - 1 for epoch in range(epochs)]
     steps = [point for point in progress.curve if point["batch"] % recipe.curve_every == 0]
@@ -146,11 +149,9 @@ def train(golden: dict, model: GPT2, prepared: Prepared, device: torch.device) -
         where = "one of 40 messages is 2.5 points; two may differ by rounding, more should not"
         yield numbers(f"{part} accuracy (%) of five batches after each epoch", expected, got, 5.0, where)
 
-    def forward(tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return classify(model, tokens, lengths, recipe.pooling, batching, features)
-
     restore_generator(progress, recipe.seed)
-    final = [measure(model, forward, prepared.batches[name].first(), device)["accuracy"] for name in SPLITS]
+    how = (device, pooling, batching, features)
+    final = [measure(model, prepared.batches[name].first(), *how)["accuracy"] for name in SPLITS]
     yield numbers(
         "final accuracy (%) to train, validate, test",
         [golden["final"][name] for name in SPLITS],

@@ -10,6 +10,7 @@ parameter counts are real (random), or everything but the size is exercised (pra
 
 import contextlib
 import dataclasses
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import peft
-from common.prepare import make_batches, prepare_model
+from common.prepare import make_batches, prepare_model, untuned
 from data import Dataset, load_dataset
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.checkpoints.weights import load_gpt2
-from gpt2.classifier import classify
 from gpt2.config import SIZES
 from gpt2.devices import choose_device, describe, fit_threads, peak_memory_mb, reset_peak_memory
 from gpt2.files import write_json
@@ -158,11 +158,10 @@ def prepare(row: Row, seed: int, model: GPT2, dataset: Dataset, device: torch.de
     if not row.causal:
         for block in model.h:
             block.register_forward_pre_hook(without_mask)
-    measured_on = device if row.untuned_passes else None
-    total, before = prepare_model(
-        model, dataset, row.method, row.options, seed, measured_on, row.batch_size, row.padding, row.pooling
-    )
     batches, _, _ = make_batches(dataset, model.config.n_positions, row.batch_size, True, row.padding)
+    measure_untuned = functools.partial(untuned, model, batches, device, seed, row.pooling)
+    before_method = measure_untuned if row.untuned_passes else dict
+    total, before = prepare_model(model, len(dataset.classes), row.method, row.options, seed, before_method)
     recipe = dataclasses.replace(
         BOOK,
         lr=row.lr,
@@ -221,12 +220,9 @@ class Run:
                 optimizer=self.optimizer,
                 after_epoch=self.after_epoch,
             )
-
-            def forward(tokens: Tensor, lengths: Tensor) -> Tensor:
-                return classify(model, tokens, lengths, recipe.pooling, batching, features)
-
             restore_generator(self.progress, recipe.seed)  # the published pass over the training data is the next one
-            results = {"train": measure(model, forward, batches["train"].first(), self.device)}
+            how = (self.device, recipe.pooling, batching, features)
+            results = {"train": measure(model, batches["train"].first(), *how)}
             positive = self.dataset.classes.index(self.dataset.positive) if self.dataset.positive else None
             for name in ("validation", "test"):
                 results[name], _ = evaluate(

@@ -4,6 +4,7 @@ OUT/reproduction.json                 which weights, whole or smoke; the machine
 OUT/runs/book-ch6-published-123/      row, protocol and seed: metrics.json and what else running.py leaves
 """
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ def carry_out_one(run: Run, settings: Settings) -> str | None:
 
 def settings_of(run: Run, settings: Settings) -> Settings:
     """For run_row, which does one protocol."""
-    return Settings(settings.out, run.protocol, settings.device, settings.assets, settings.weights, settings.smoke)
+    return dataclasses.replace(settings, protocol=run.protocol)
 
 
 def outcome(run: Run, out: Path, why: str | None) -> str:

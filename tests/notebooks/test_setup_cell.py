@@ -56,7 +56,7 @@ def test_without_the_course_it_says_so_in_one_sentence(tmp_path):
 
 
 def test_on_colab_it_clones_the_course_first(tmp_path):
-    """With a git that copies; a second run finds the folder and goes on."""
+    """With a git that copies; a second run finds the folder and continues."""
     git = tmp_path / "bin" / "git"
     git.parent.mkdir()
     git.write_text(f'#!/bin/sh\nmkdir "$3" || exit 1\ncp -r "{NOTEBOOKS}" "$3"/notebooks\necho "$@" > arguments\n')

@@ -107,11 +107,9 @@ def ours(monkeypatch):
             model, prepared.batches["train"], prepared.batches["validation"], recipe, device, batching
         )
 
-        def forward(tokens, lengths):
-            return loop.classify(model, tokens, lengths, recipe.pooling, batching)
-
         restore_generator(progress, recipe.seed)
-        final = [measure(model, forward, prepared.batches[part].first(), device)["accuracy"] for part in SPLITS]
+        how = (device, recipe.pooling, batching)
+        final = [measure(model, prepared.batches[part].first(), *how)["accuracy"] for part in SPLITS]
         ends = {(epoch + 1) * len(prepared.batches["train"]) - 1 for epoch in range(epochs)}
         return out | {
             "final": final,

@@ -105,7 +105,7 @@ def test_a_point_is_what_the_model_says_of_the_first_five_batches(classifier):
 def test_measuring_leaves_the_mode_and_gradients_alone(classifier):
     data = MessageBatches(*messages(8), 4)
     classifier.train()
-    measure(classifier, lambda tokens, lengths: classify(classifier, tokens, lengths), data.first(), CPU)
+    measure(classifier, data.first(), CPU)
     assert classifier.training and all(p.grad is None for p in classifier.parameters())
 
 
