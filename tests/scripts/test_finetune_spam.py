@@ -127,6 +127,19 @@ def test_the_published_recipes_have_the_settings_of_their_sources(recipe, epochs
     assert f"kept epoch {epochs} of {epochs}, the last" in result.out
 
 
+@pytest.mark.slow
+def test_the_untuned_model_is_measured_at_the_position_that_is_trained(command, tmp_path):
+    table = pd.DataFrame({"text": [f"{'one two three ' * (i % 4)}{i}" for i in range(50)], "label": ["a", "b"] * 25})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    losses = []
+    for pooling in ("last-position", "first"):
+        arguments = ["--recipe", "book", "--method", "head", "--epochs", 1, "--pooling", pooling]
+        out = tmp_path / pooling
+        assert command("finetune_spam", *arguments, "--data", tmp_path / "t.csv", "--out", out).status == 0
+        losses.append(metrics_of(out)["untuned"]["train"]["loss"])
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
 @pytest.mark.parametrize("recipe", ["source-notes", "book"])
 def test_selective_takes_five_epochs_in_both_and_options_given_win(recipe, command):
     module = importlib.import_module("finetune_spam")
