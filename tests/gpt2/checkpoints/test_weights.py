@@ -241,3 +241,14 @@ def test_a_model_that_a_method_has_changed_is_not_saved_as_plain_gpt2(tiny_model
     tiny_model.h[0].mlp.fc_in = torch.nn.Sequential(tiny_model.h[0].mlp.fc_in)
     with pytest.raises(InputError, match="h.0.mlp.fc_in.weight is wrapped"):
         save_gpt2(tiny_model, tmp_path)
+
+
+def test_loading_does_not_load_pytorchs_compiler():
+    code = (
+        "import sys; from gpt2 import load_gpt2; from gpt2.devices import without_memory; from gpt2.model import GPT2;"
+        "model = load_gpt2('practice'); shape = model.config\n"
+        "with without_memory(): empty = GPT2(shape)\n"
+        "assert {p.device.type for p in empty.parameters()} == {'meta'}; print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
