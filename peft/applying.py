@@ -1,10 +1,13 @@
 """Putting a method of METHODS into a model."""
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from torch import nn
 
 from gpt2.checkpoints.fingerprints import fingerprints, parameters_of, uncompiled
-from gpt2.classifier import has_classification_head
+from gpt2.classifier import add_classification_head, has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2
 from peft.registry import METHODS
@@ -29,6 +32,20 @@ def apply(model: nn.Module, method: str, modules_to_save: str | None = None, **o
         put_in(inner, method, modules_to_save, **options)
     inner.peft.base_fingerprints = base  # an adapter file says which model it belongs to
     return model
+
+
+def prepare_classifier(
+    model: GPT2, num_classes: int, method: str, options: dict, seed: int, before_method: Callable[[], dict] = dict
+) -> tuple[int, dict]:
+    """Put a new head and a method into a language model, both drawn from ``seed``. Returns the number of parameters
+    with the head and before the method, and what ``before_method`` gives, which is called then: the reference recipe
+    measures the ``untuned`` model there, and LoRA's draws depend on it (gpt2/training/reference.py)."""
+    torch.manual_seed(seed)
+    add_classification_head(model, num_classes)
+    total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
+    before = before_method()
+    apply(model, method, **options)
+    return total, before
 
 
 def check(model: nn.Module, method: str, options: dict) -> None:

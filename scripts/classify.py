@@ -10,7 +10,6 @@ written \\t or \\n, and a backslash is doubled.
 """
 
 import sys
-from pathlib import Path
 
 from common import cli
 from common.text import one_line, read_lines
@@ -35,32 +34,27 @@ def main(argv: list[str]) -> None:
         parser.error("give messages or --file, not both")
     texts = args.text or read_lines(args.file)
 
-    from common.runs import load_run
-    from gpt2.devices import choose_device, fit_threads
-    from gpt2.tokenizer import get_tokenizer
-    from gpt2.training.batching import MessageBatches, encode
-    from gpt2.training.finetune import evaluate
+    from gpt2.devices import fit_threads
+    from peft.estimator import TextClassifier
 
-    device = choose_device(args.device)
-    model, config = load_run(Path(args.run), args.assets)
-    fit_threads(model.config.n_embd)
-    tokens, cut = encode(texts, get_tokenizer(), config["max_length"])
-    if cut:
-        print(f"Truncated to {config['max_length']} tokens: {cut:,} of the messages.", file=sys.stderr)
-    batches = MessageBatches(tokens, [0] * len(tokens), batch_size=32, pad_to=config["pad_to"])
-    _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
+    run = TextClassifier.load(args.run, args.assets, args.device)
+    fit_threads(run.model_.config.n_embd)
+    probabilities = run.predict_proba(texts)
+    if run.truncated_:
+        print(f"Truncated to {run.max_length_} tokens: {run.truncated_:,} of the messages.", file=sys.stderr)
     if args.full_precision:
         quantised = probabilities
-        model, _ = load_run(Path(args.run), args.assets, quantize=False)
-        _, probabilities = evaluate(model.to(device), batches, device, config["pooling"])
+        run = TextClassifier.load(args.run, args.assets, args.device, quantize=False)
+        probabilities = run.predict_proba(texts)
         changed = (probabilities.argmax(axis=1) != quantised.argmax(axis=1)).sum()
         print(
             f"Over the full-precision base probabilities differ by at most {abs(probabilities - quantised).max():.2%} "
-            f"from those over {model.peft.options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
+            f"from those over {run.model_.peft.options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
             file=sys.stderr,
         )
-    for text, row in zip(texts, probabilities, strict=True):
-        print(f"{one_line(config['classes'][row.argmax()])}\t{row.max():.1%}\t{one_line(text)}")
+    answers = run.decision_.answers(probabilities, run.positive_)
+    for text, row, answer in zip(texts, probabilities, answers, strict=True):
+        print(f"{one_line(str(run.classes_[answer]))}\t{row[answer]:.1%}\t{one_line(text)}")
 
 
 if __name__ == "__main__":

@@ -22,20 +22,21 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
 
     import peft
-    from common.runs import load_run
     from gpt2.errors import InputError
+    from peft.estimator import TextClassifier
 
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already and not empty; name another folder")
-    model, config = load_run(Path(args.run), args.assets)
-    if config["pooling"] != "last" and not args.language_model:
+    run = TextClassifier.load(args.run, args.assets)
+    if run.recipe_.pooling != "last" and not args.language_model:
         raise InputError(
-            f"this run reads its classes by --pooling {config['pooling']}, but GPT2ForSequenceClassification reads "
+            f"this run reads its classes by --pooling {run.recipe_.pooling}, but GPT2ForSequenceClassification reads "
             "them at the last token before the padding; train it with --pooling last to export it"
         )
-    peft.export(model, out, config["classes"], config["max_length"], args.language_model)
-    kind = "language model" if args.language_model else f"classifier of {', '.join(map(one_line, config['classes']))}"
+    classes = run.classes_.tolist()
+    peft.export(run.model_, out, classes, run.max_length_, args.language_model)
+    kind = "language model" if args.language_model else f"classifier of {', '.join(map(one_line, classes))}"
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"Wrote {out}: {kind}, {size:,.0f} MB, for transformers' from_pretrained.")
 

@@ -52,7 +52,7 @@ def fine_tune(
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
-    from common.prepare import load_data, make_batches, prepare_model, run_settings, untuned
+    from common.prepare import load_data, make_batches, run_settings, untuned
     from common.runs import new_folder
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
@@ -62,6 +62,7 @@ def fine_tune(
     from gpt2.training.distributed import agree, is_main, main_first
     from gpt2.training.frozen_features import choose_batching
     from gpt2.training.runs import locked, open_run
+    from peft.applying import prepare_classifier
 
     with main_first():
         dataset, model = load_data(args), load_gpt2(checkpoint.source, args.assets)
@@ -75,7 +76,7 @@ def fine_tune(
         return untuned(model, first, device, args.seed, recipe.pooling)
 
     before_method = measure_untuned if recipe.reference else dict
-    total, before = prepare_model(model, len(dataset.classes), args.method, options, args.seed, before_method)
+    total, before = prepare_classifier(model, len(dataset.classes), args.method, options, args.seed, before_method)
     room = model.config.n_positions - model.virtual_positions()
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}

@@ -26,12 +26,12 @@ def main(argv: list[str]) -> None:
     import torch
 
     import peft
-    from common.runs import read_run
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.classifier import classify
     from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import encode, make_batch
+    from gpt2.training.runs import read_run
 
     settings = {run: read_run(Path(run)) for run in args.runs}
     models = {config["model"] for config in settings.values()}

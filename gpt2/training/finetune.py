@@ -15,7 +15,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,6 +33,7 @@ from gpt2.training.batching import MessageBatches, grouped
 from gpt2.training.curve import LearningCurve, measure
 from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
+from gpt2.training.prediction import predict, probabilities_of
 from gpt2.training.recipe import Recipe
 from gpt2.training.reference import keep_generator, restore_generator
 
@@ -93,6 +94,7 @@ def finetune(
         batching, features = choose_batching(model, device, recipe.pooling)
     forward = data_parallel(model, classify)
     steps = math.ceil(len(train) / recipe.accumulate)  # in an epoch
+    weights = class_weights(train.labels, device) if recipe.class_weight == "balanced" else None
 
     def validate() -> dict:
         with around_evaluation(model):
@@ -128,7 +130,7 @@ def finetune(
                 tokens, lengths, labels = to_device(share, device)
                 with autocast(device):
                     logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
-                loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size
+                loss = F.cross_entropy(logits.float(), labels, weights, reduction="sum") / size
                 loss.backward()  # adds to the gradients
                 running.add(loss * size, logits, labels, count)
             if recipe.clip:
@@ -195,6 +197,13 @@ class RunningLoss:
         return self.mean(self.losses), self.mean(self.correct)
 
 
+def class_weights(labels: Sequence[int], device: torch.device) -> Tensor:
+    """(classes,) n / (classes · count of the class): each class weighs the same in the loss, and a message 1 on
+    average."""
+    counts = torch.bincount(torch.tensor(labels))
+    return (len(labels) / (len(counts) * counts)).to(device)
+
+
 def history_row(epoch: int, train_loss: float, train_accuracy: float, validation: dict, seconds: float) -> dict:
     """One line of history.csv. Training figures are running means over the epoch, while the weights still moved."""
     return {
@@ -224,7 +233,6 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.lr, fused=True)
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     batches: MessageBatches,
@@ -239,20 +247,7 @@ def evaluate(
     ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``batching`` and
     ``features``: as in ``finetune``.
     """
-    batching = batching or choose_batching(model, device, pooling)[0]
-    was_training = model.training
-    model.eval()
-    order, all_logits, all_labels = [], [], []
-    bar = tqdm(batches.by_length(), desc="evaluating", total=len(batches), unit="batch", leave=False, disable=None)
-    for indices, batch in bar:
-        tokens, lengths, labels = to_device(batch, device)
-        with autocast(device):
-            all_logits.append(classify(model, tokens, lengths, pooling, batching, features).float())
-        all_labels.append(labels)
-        order += indices
-    model.train(was_training)
-    back = torch.tensor(order).argsort()  # where each message of the data is now
-    logits, labels = torch.cat(all_logits).cpu()[back], torch.cat(all_labels).cpu()[back]
-    probabilities = logits.softmax(dim=-1).numpy()
+    logits, labels = predict(model, batches, device, pooling, batching, features)
+    probabilities = probabilities_of(logits)
     metrics = classification_metrics(labels.numpy(), probabilities, positive)
     return metrics | {"loss": F.cross_entropy(logits, labels).item()}, probabilities

@@ -22,6 +22,7 @@ class Recipe:
     seed: int = 123
     accumulate: int = 1  # batches whose gradients are added up before a step, as of one large batch
     curve_every: int = 0  # batches between two points of the learning curve (gpt2/training/curve.py); 0: none
+    class_weight: str | None = None  # "balanced": rare classes count as much as frequent ones in the loss
     reference: bool = False  # random numbers to the letter of the reference recipe (gpt2/training/reference.py)
 
     def __post_init__(self):
@@ -32,6 +33,7 @@ class Recipe:
             "warmup": 0 <= self.warmup < 1,
             "schedule": self.schedule in ("cosine", "constant"),
             "seed": 0 <= self.seed < 2**32,
+            "class_weight": self.class_weight in (None, "balanced"),
             "accumulate": self.accumulate >= 1,
             "curve_every": self.curve_every >= 0,
         }

@@ -95,6 +95,16 @@ def open_run(folder: Path, config: dict) -> bool:
     return False
 
 
+def read_run(folder: Path) -> dict:
+    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
+    config = read_json(folder / "config.json")
+    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
+        raise InputError(f"{folder} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
+    if not (folder / "adapter").is_dir():
+        raise InputError(f"{folder} has no adapter yet: its run was not finished; repeat its command with this folder")
+    return config
+
+
 def read_json(path: Path) -> dict:
     """A JSON object, or {} when the file is not there. Raises InputError when it is damaged."""
     if not path.is_file():

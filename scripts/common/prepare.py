@@ -2,13 +2,10 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable
 
 import torch
 
-import peft
 from data import SOURCES, Dataset, load_dataset
-from gpt2.classifier import add_classification_head
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
@@ -56,20 +53,6 @@ def make_batches(
             pad_to = room = max(map(len, tokens))
         batches[name] = ReferenceBatches(tokens, labels, batch_size, pad_to, shuffle=name == "train")
     return batches, room, cut
-
-
-def prepare_model(
-    model: GPT2, num_classes: int, method: str, options: dict, seed: int, before_method: Callable[[], dict] = dict
-) -> tuple[int, dict]:
-    """Put a new head and a method into a language model, both drawn from ``seed``. Returns the number of parameters
-    with the head and before the method, and what ``before_method`` gives, which is called then: the reference recipe
-    measures the ``untuned`` model there, and LoRA's draws depend on it (gpt2/training/reference.py)."""
-    torch.manual_seed(seed)
-    add_classification_head(model, num_classes)
-    total = sum(p.numel() for p in model.parameters())  # before quantised weights stop being parameters
-    before = before_method()
-    peft.apply(model, method, **options)
-    return total, before
 
 
 def untuned(

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import peft
-from common.prepare import make_batches, prepare_model, untuned
+from common.prepare import make_batches, untuned
 from data import Dataset, load_dataset
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.checkpoints.weights import load_gpt2
@@ -46,6 +46,7 @@ from gpt2.training.runs import (
     without_nan,
     write_history,
 )
+from peft.applying import prepare_classifier
 from reproduction import rows
 from reproduction.rows import Row
 
@@ -161,7 +162,7 @@ def prepare(row: Row, seed: int, model: GPT2, dataset: Dataset, device: torch.de
     batches, _, _ = make_batches(dataset, model.config.n_positions, row.batch_size, True, row.padding)
     measure_untuned = functools.partial(untuned, model, batches, device, seed, row.pooling)
     before_method = measure_untuned if row.untuned_passes else dict
-    total, before = prepare_model(model, len(dataset.classes), row.method, row.options, seed, before_method)
+    total, before = prepare_classifier(model, len(dataset.classes), row.method, row.options, seed, before_method)
     recipe = dataclasses.replace(
         BOOK,
         lr=row.lr,

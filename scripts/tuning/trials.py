@@ -22,7 +22,7 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 import peft
-from common.prepare import make_batches, prepare_model
+from common.prepare import make_batches
 from comparison.forgetting import language_loss, restore_language_head
 from data import Dataset
 from gpt2.checkpoints.weights import load_gpt2
@@ -31,6 +31,7 @@ from gpt2.files import atomic_write
 from gpt2.training.batching import MessageBatches
 from gpt2.training.finetune import evaluate, finetune
 from gpt2.training.recipe import Recipe
+from peft.applying import prepare_classifier
 
 BATCH_SIZE = 8  # as finetune_spam.py's default
 
@@ -67,7 +68,7 @@ class Bench:
         """Train and judge. A training that diverges has no figures."""
         began, dataset = time.perf_counter(), self.datasets[trial.split]
         model = load_gpt2(self.model, self.assets)
-        prepare_model(model, len(dataset.classes), trial.method, trial.options, trial.seed)
+        prepare_classifier(model, len(dataset.classes), trial.method, trial.options, trial.seed)
         batches, _, _ = make_batches(dataset, model.config.n_positions - model.virtual_positions(), BATCH_SIZE)
         train = first(batches["train"], trial.messages)
         epochs = -(-trial.steps // len(train))

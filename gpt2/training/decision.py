@@ -1,0 +1,88 @@
+"""From probabilities to answers that can be trusted: calibration and a threshold, both chosen on validation data.
+
+A network that is trained until its loss is small is sure of itself, more than it is right. *Temperature scaling*
+divides all logits by one number T > 0, chosen so that the validation loss is lowest (Guo et al., 2017, "On Calibration
+of Modern Neural Networks"). It changes how sure the answers are, and not which is the most likely.
+
+    p = softmax(logits / T)        T = 1: as trained; T > 1: less sure
+
+Of two classes, the *positive* one is answered where its probability is at least the threshold:
+
+    "0.5"               the more likely class
+    "best-f1"           where F1 = 2 · precision · recall / (precision + recall) of the validation messages is highest
+    "precision=0.99"    the lowest threshold with at least this precision, so that as many as possible are found
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import precision_recall_curve
+from torch import Tensor
+
+from gpt2.errors import InputError
+
+BOUNDS = (-3.0, 5.0)  # of log T: from 0.05 to 150
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How class probabilities (n, classes) become answers."""
+
+    temperature: float = 1.0
+    threshold: float = 0.5  # of the positive class; for more than two classes the most likely one is answered
+    rule: str = "0.5"  # which the threshold follows from
+
+    def answers(self, probabilities: np.ndarray, positive: int | None) -> np.ndarray:
+        """Class ids (n,). ``positive``: the class that the threshold is of; None: the most likely class."""
+        if positive is None or self.rule == "0.5":
+            return probabilities.argmax(axis=1)
+        return np.where(probabilities[:, positive] >= self.threshold, positive, 1 - positive)
+
+
+def choose_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature with the lowest loss of validation logits (n, classes) and labels (n,)."""
+
+    def loss(log_temperature: float) -> float:
+        return F.cross_entropy(logits.double() / np.exp(log_temperature), labels).item()
+
+    return float(np.exp(minimize_scalar(loss, bounds=BOUNDS, method="bounded").x))
+
+
+def check_rule(rule: str) -> None:
+    """Raise InputError unless ``rule`` is 0.5 or another number from 0 to 1, best-f1, or precision=NUMBER."""
+    number = re.fullmatch(r"(?:precision=)?(\d*\.?\d+)", rule)
+    if rule != "best-f1" and not (number and 0 < float(number[1]) <= 1):
+        raise InputError(
+            f"threshold {rule!r} is not known; choose a number above 0 and at most 1, best-f1, or precision=0.99",
+            "threshold",
+        )
+
+
+def choose_threshold(rule: str, labels: np.ndarray, positive: np.ndarray) -> float:
+    """The threshold that a rule gives on validation data.
+
+    labels     (n,) booleans: is it of the positive class?
+    positive   (n,) probabilities of that class
+
+    Raises InputError for an unknown rule, and for a precision that no threshold reaches.
+    """
+    check_rule(rule)
+    if rule != "best-f1" and "=" not in rule:
+        return float(rule)
+    precision, recall, thresholds = precision_recall_curve(labels, positive)
+    precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
+    if rule == "best-f1":
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        return float(thresholds[f1.argmax()])
+    wanted = float(rule.split("=")[1])
+    reached = (precision >= wanted) & (recall > 0)
+    if not reached.any():
+        raise InputError(
+            f"no threshold has a precision of {wanted:g} on the {len(labels):,} validation messages (the highest is "
+            f"{precision[recall > 0].max(initial=0):.3f}); ask for less",
+            "threshold",
+        )
+    return float(thresholds[reached.argmax()])
