@@ -1,7 +1,7 @@
 """What the base model is worth: the same methods on several bases, from comparisons that compare_methods.py made.
 
     python scripts/compare_methods.py --out results/practice --methods head,lora
-    python scripts/compare_methods.py --out results/random --methods head,lora --model runs/random
+    python scripts/compare_methods.py --out results/random --methods head,lora --model random:practice
     python scripts/compare_bases.py random=results/random practice=results/practice --out results/bases
 
 The folders must hold the same data, protocol, epochs and seeds, and so the same test messages. Every base is compared
