@@ -23,7 +23,7 @@ class Method:
                        of ``options_type``, and changes the model in place
     options_type       the dataclass of its options
     summary            one sentence
-    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates/report.md); see learning_rate
+    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates); see learning_rate
     family             of the surveys (Lialin et al., 2023; Han et al., 2024): selective, reparametrised, additive or
                        hybrid
     why_not_mergeable  a sentence, where peft.merge refuses; None where it merges

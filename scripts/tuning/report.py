@@ -169,6 +169,6 @@ def forgetting_sentence(trials: pd.DataFrame, before: float, best: dict[str, flo
     changing = sum(bool(step.max() > 0.01) for step in steps)
     return (
         f"At the chosen rates, `{chosen.index[0]}` forgets least ({chosen.iloc[0] + 0.0:+.3f}) and "
-        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). For {rising} of the {changing} methods that forget at all, "
-        "a higher rate forgets more in at least four of five steps of the grid."
+        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). For {rising} of the {changing} methods that forget, a "
+        "higher rate forgets more in at least four of five steps of the grid."
     )
