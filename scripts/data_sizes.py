@@ -21,13 +21,12 @@ def main(argv: list[str]) -> None:
     checkpoint = cli.choose_model(args)
 
     import pandas as pd
-    import torch
 
     import peft
     from common.machine import machine
     from comparison.runs import FIRST_SEED, without_folders
     from data import load_dataset
-    from gpt2 import GPT2, load_gpt2, save_gpt2
+    from gpt2 import load_gpt2
     from gpt2.training.runs import locked
     from tuning.sizes import RANDOM, evenly, sizes_of, tfidf_rows, write_report
     from tuning.trials import Bench, Trial, carry_out
@@ -49,9 +48,7 @@ def main(argv: list[str]) -> None:
     with locked(out):
         bench = Bench(checkpoint.source, args.assets, datasets, "test")
         pretrained = carry_out(bench, trials(args.methods), out / "results.csv", args.jobs)
-        torch.manual_seed(FIRST_SEED)
-        save_gpt2(GPT2(shape), out / "random_weights")
-        bench = Bench(str(out / "random_weights"), args.assets, datasets, "test")
+        bench = Bench(f"random:{checkpoint.source}", args.assets, datasets, "test")
         random = carry_out(
             bench, trials([m for m in RANDOM_METHODS if m in args.methods]), out / "random.csv", args.jobs
         )

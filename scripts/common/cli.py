@@ -101,7 +101,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") 
         default=default,
         metavar="NAME|PATH",
         help="auto (gpt2 if it is available, else practice), gpt2, gpt2-medium, gpt2-large, gpt2-xl, practice, or a "
-        "folder or .safetensors file in the Hugging Face layout (default: %(default)s)",
+        "folder or .safetensors file in the Hugging Face layout; random:NAME for random weights in the shape of NAME "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--assets",

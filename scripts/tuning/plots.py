@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import peft
-from comparison.plots import GREY, STYLES
+from comparison.plots import GREY, STYLES, place_labels
 from gpt2.files import atomic_write
 
 COLUMNS = 4
@@ -55,44 +56,29 @@ def forgetting(table: pd.DataFrame, before: float, best: dict[str, float], file:
     rates large and with their names. ``before``: the loss of the model as it was."""
     means = table[table.option == ""].groupby(["method", "lr"])[["accuracy", "general_loss"]].mean().dropna()
     means = means.assign(rise=(means.general_loss - before).clip(lower=0.0))
-    low = means.accuracy.max() - 0.16
     figure = Figure(figsize=(10, 6.4), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)  # measures texts
     axes = figure.subplots()
     axes.set_xscale("symlog", linthresh=0.01, linscale=0.4)
-    chosen = []
+    chosen = means.loc[list(best.items())].droplevel("lr")
+    low = chosen.accuracy.min() - 0.025
     for family, (marker, color) in STYLES.items():
         methods = [method for method in best if peft.METHODS[method].family == family]
         if not methods:
             continue
-        points = means.loc[methods]
-        axes.plot(points.rise, points.accuracy.clip(lower=low), marker, color=color, alpha=0.3, markersize=5)
-        for number, method in enumerate(methods):
-            point = means.loc[(method, best[method])]
-            label = family if number == 0 else None
-            axes.plot(
-                point.rise, point.accuracy, marker, color=color, markersize=9, markeredgecolor="black", label=label
-            )
-            chosen.append((point.rise, point.accuracy, method))
-    chosen.sort(key=lambda point: point[1])
-    highest = 0.0
-    for rise, accuracy, method in chosen:  # the names in a column at the right, lines lead to the points
-        highest = max(accuracy, highest + 0.0042)
-        axes.annotate(
-            method,
-            (rise, accuracy),
-            xytext=(1.02, highest),
-            textcoords=axes.get_yaxis_transform(),
-            fontsize=8.5,
-            va="center",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": GREY},
-        )
-    axes.set_ylim(low - 0.005, max(means.accuracy.max(), highest) + 0.004)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        others, large = means.loc[methods], chosen.loc[methods]
+        axes.plot(others.rise, others.accuracy.clip(lower=low), marker, color=color, alpha=0.3, markersize=5)
+        axes.plot(large.rise, large.accuracy, marker, color=color, markersize=9, markeredgecolor="black", label=family)
+    axes.set_ylim(low - 0.002, 1.003)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel("forgetting: rise of the language model's loss on general text, nats per token")
     axes.set_ylabel("validation accuracy (lower ones are drawn at the edge)")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="lower center", ncols=len(STYLES), bbox_to_anchor=(0.5, 1.0))
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is settled; labels are placed in it, by pixels
+    place_labels(figure, axes, chosen.index.tolist(), chosen.rise.to_numpy(), chosen.accuracy.to_numpy(), [])
     with atomic_write(file) as temporary:
         figure.savefig(temporary)

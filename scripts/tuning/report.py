@@ -77,8 +77,8 @@ def heading(trials: pd.DataFrame, dataset: Dataset, facts: dict) -> list[str]:
         "contain some of them",
         f"the same grid for every method: {', '.join(f'{rate:g}' for rate in GRID)}. Where the best rate is at an end, "
         "the next one beyond is tried too. Another rank or size is tried at the best rate and its two neighbours",
-        f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours of one CPU core in all; "
-        f"{facts['machine']}",
+        f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours in all, each on one core, beside "
+        f"other programs; {facts['machine']}",
     ]
     return [
         "# How the default learning rates were chosen",
@@ -134,7 +134,7 @@ def ten_times(losses: pd.Series, best: dict[str, float]) -> list[str]:
         f"Llama and Qwen families. Here the optimum of full fine-tuning is {full:.2g}, and those of LoRA and its "
         f"relatives are so many times as high: {said}. A parabola on a grid of half decades finds it "
         f"to a factor of about two, so LoRA's factor of {ratios[found[0]]:.1f} "
-        + ("agrees with ten." if 5 <= ratios[found[0]] <= 20 else "does not agree with ten.")
+        + ("is compatible with ten." if 5 <= ratios[found[0]] <= 20 else "is not ten.")
         + " The rule depends on the scale alpha/rank (here 1), and, for the relatives, on their own.",
     ]
 
@@ -163,12 +163,12 @@ def sizes(losses: pd.Series, best: dict[str, float]) -> list[str]:
 def forgetting_sentence(trials: pd.DataFrame, before: float, best: dict[str, float]) -> str:
     """How much the chosen rates forget, and how forgetting depends on the rate."""
     means = trials[trials.option == ""].groupby(["method", "lr"]).general_loss.mean() - before
-    chosen = pd.Series({method: means[method, rate] for method, rate in best.items()}).dropna().sort_values()
+    chosen = pd.Series({method: means[method, rate] for method, rate in best.items()}).dropna().round(4).sort_values()
     steps = [means[method].dropna().sort_index() for method in best]
     rising = sum(bool((step.diff().dropna() > 0).mean() >= 0.8) for step in steps if step.max() > 0.01)
     changing = sum(bool(step.max() > 0.01) for step in steps)
     return (
-        f"At the chosen rates, `{chosen.index[0]}` forgets least ({chosen.iloc[0]:+.3f}) and `{chosen.index[-1]}` most "
-        f"({chosen.iloc[-1]:+.3f}). For {rising} of the {changing} methods that forget at all, a higher rate forgets "
-        "more in at least four of five steps of the grid."
+        f"At the chosen rates, `{chosen.index[0]}` forgets least ({chosen.iloc[0] + 0.0:+.3f}) and "
+        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). For {rising} of the {changing} methods that forget, a "
+        "higher rate forgets more in at least four of five steps of the grid."
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from data.near_duplicates import copies
 from gpt2 import GPT2, GPT2Config, save_gpt2
 from tuning import report, sizes, sweep, trials
 from tuning.trials import Bench, Trial, carry_out
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "learning_rates"
 
 
 @pytest.fixture
@@ -114,6 +117,20 @@ def test_the_optimum_lies_between_the_grid():
     losses = pd.Series(0.1 * np.exp(0.3 * np.log(rates / 2e-3) ** 2), index=rates)
     assert report.optimum(losses) == pytest.approx(2e-3)
     assert report.optimum(losses[losses.index <= 1e-3]) == pytest.approx(1e-3)  # still falling: the end, not beyond
+
+
+def test_the_default_learning_rates_are_those_that_the_sweep_chose():
+    losses = sweep.mean_losses(trials.read(RESULTS / "results.csv"))
+    chosen = {method: sweep.best_rate(losses[method, ""]) for method in peft.METHODS}
+    assert chosen == {name: method.lr for name, method in peft.METHODS.items()}
+
+
+def test_the_report_of_the_sweep_is_made_from_its_results():
+    text = (RESULTS / "report.md").read_text(encoding="utf-8")
+    losses = sweep.mean_losses(trials.read(RESULTS / "results.csv"))
+    for method, known in peft.METHODS.items():
+        row = next(line for line in text.split("\n") if line.startswith(f"| `{method}` |"))
+        assert f"| {known.lr:g} |" in row and f"| {losses[method, '', known.lr]:.3f} |" in row
 
 
 def test_every_size_option_is_one_of_its_method():
