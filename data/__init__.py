@@ -12,14 +12,16 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from data import sms_spam
 from data.labels import label_notes, positive_class
-from data.near_duplicates import groups, leakage
+from data.near_duplicates import leakage
+from data.own_tables import TableSettings, split_own
 from data.practice import practice_messages
-from data.splits import Splits, grouped_split, leaked, stratified_split
+from data.splits import Splits, leaked, stratified_split
 from data.tables import read_table
 from data.unseen_words import NAMES, WORDS, unseen_words
 from gpt2.errors import InputError, RunError
@@ -74,11 +76,8 @@ def load_dataset(
     protocol: str = "published",
     seed: int = 123,
     assets: str | Path | None = None,
-    text_column: str = "text",
-    label_column: str = "label",
     published_seed: int = 123,
-    group_near_duplicates: bool = False,
-    group_column: str | None = None,
+    **table: Any,
 ) -> Dataset:
     """Load a dataset by name or path and split it 70/10/20.
 
@@ -87,8 +86,8 @@ def load_dataset(
     words cannot solve (data/unseen_words.py); a path to a .csv or .tsv file; or "auto", the SMS
     collection if available, else the practice messages with a note that says why.
     ``protocol``: "published", "strict" or "grouped", how to cut the SMS collection (see data/sms_spam.py).
-    ``group_near_duplicates``, ``group_column``: of your own table, rows that must not lie in different parts: near-
-    copies (data/near_duplicates.py), or those with the same value in a column.
+    ``table``: how to read and split a table of your own, such as ``text_column="message"`` or ``test_data="test.csv"``
+    (TableSettings in data/own_tables.py).
     ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
     model is trained with, and only a comparison over many splits changes ``published_seed``.
 
@@ -99,15 +98,11 @@ def load_dataset(
         raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(sms_spam.PROTOCOLS)}", "protocol")
     if not 0 <= min(seed, published_seed) <= max(seed, published_seed) < 2**32:
         raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
-    grouping = "group_column" if group_column else "group_near_duplicates" if group_near_duplicates else None
-    if grouping and data in SOURCES:
-        hint = "; for the SMS data choose the protocol grouped" if data in ("sms", "auto") else ""
-        raise InputError(f"{grouping} is for a table of your own, not for {data}{hint}", grouping)
-    if group_near_duplicates and group_column:
-        raise InputError(
-            "the rows can be grouped by near-copies or by the values of a column, not by both; choose one",
-            "group_column",
-        )
+    settings = TableSettings(**table)
+    for name in ("group_column", "group_near_duplicates", "split_column", "validation_data", "test_data"):
+        if data in SOURCES and getattr(settings, name):
+            hint = "; for the SMS data choose the protocol grouped" if data in ("sms", "auto") else ""
+            raise InputError(f"{name} is for a table of your own, not for {data}{hint}", name)
     if data == "sms":
         return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
     if data == "auto":
@@ -122,10 +117,10 @@ def load_dataset(
         return unseen_dataset(str(data), protocol, seed)
     if not looks_like_path(data):
         raise InputError(f"no dataset {data!r}; choose {', '.join(SOURCES)} or a path to a .csv or .tsv file", "data")
-    frame = read_table(data, text_column, label_column, group_column)
-    if group_near_duplicates:
-        frame["group"] = groups(frame["text"].tolist())
-    return table_dataset(Path(data), frame, protocol, seed)
+    splits, rows, notes = split_own(Path(data), settings, seed)
+    notes += [*label_notes(rows), *protocol_unused(protocol)]
+    classes = tuple(sorted(rows["label"].unique()))
+    return make_dataset(Path(data).name, None, classes, splits, tuple(notes))
 
 
 def sms_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
@@ -146,19 +141,6 @@ def unseen_dataset(name: str, protocol: str, seed: int) -> Dataset:
     note = f"{name}: the words that decide the class never occur in training (data/unseen_words.py); seed {seed}."
     classes = tuple(sorted(WORDS))
     return make_dataset(name, None, classes, unseen_words(name, seed), (note, *protocol_unused(protocol)))
-
-
-def table_dataset(path: Path, frame: pd.DataFrame, protocol: str, seed: int) -> Dataset:
-    classes = tuple(sorted(frame["label"].unique()))
-    note = f"{len(frame):,} messages in {len(classes)} classes from {path}, split 70/10/20 by seed {seed}"
-    if "group" not in frame:
-        notes = (f"{note}.", *label_notes(frame), *protocol_unused(protocol))
-        return make_dataset(path.name, None, classes, stratified_split(frame, seed), notes)
-    sizes = frame["group"].value_counts()
-    grouped = f"{sizes[sizes > 1].sum():,} of the messages share a group with others; each group lies in one part."
-    notes = (f"{note}, as nearly as whole groups allow.", grouped, *label_notes(frame))
-    splits = grouped_split(frame[["text", "label"]], frame["group"].tolist(), seed)
-    return make_dataset(path.name, None, classes, splits, notes)
 
 
 def make_dataset(

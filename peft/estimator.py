@@ -32,7 +32,7 @@ from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, check_vocabulary, encode
 from gpt2.training.decision import Decision
 from gpt2.training.finetune import finetune
-from gpt2.training.prediction import predict, probabilities_of
+from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
 from gpt2.training.runs import read_json, read_run, versions, write_history
 from peft.applying import prepare_classifier
@@ -178,7 +178,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 self.truncated_ += truncated
                 batches = MessageBatches(tokens, [0] * len(tokens), EVALUATION_BATCH, self.pad_to_)
                 logits, _ = predict(self.model_, batches, device, self.recipe_.pooling)
-                parts.append(probabilities_of(logits, self.decision_.temperature))
+                parts.append((logits / self.decision_.temperature).softmax(dim=-1).numpy())
         return np.concatenate(parts)
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:

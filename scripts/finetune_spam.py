@@ -14,6 +14,7 @@ Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.p
 import argparse
 import contextlib
 import io
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,9 +96,9 @@ def fine_tune(
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
-    Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features, before).run(
-        resuming
-    )
+    run = Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features)
+    run.threshold, run.calibrate, run.untuned = args.threshold, args.calibrate, before
+    run.run(resuming)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -132,6 +133,19 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         metavar="SEED",
         help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
     )
+    parser.add_argument(
+        "--class-weights", choices=("balanced",), help="rare classes count as much as frequent ones while training"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=threshold,
+        metavar="RULE",
+        help="of two classes, when the rarer one (or spam) is answered: from a probability such as 0.5 on (default), "
+        "best-f1, or precision=0.99; chosen on validation data",
+    )
+    parser.add_argument(
+        "--calibrate", action="store_true", help="temperature scaling on validation data: confidence nearer to accuracy"
+    )
     parser.add_argument("--pooling", choices=POOLINGS, help="what the head reads (default: last, the last token)")
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     parser.add_argument(
@@ -154,6 +168,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     add_method_options(parser)
     args = parser.parse_args(argv)
     return args, method_options(parser, args, RECIPE_OPTIONS.get((args.recipe, args.method), {}))
+
+
+def threshold(text: str) -> str:
+    """Type of an option: a rule for the threshold, checked before anything is trained."""
+    if not re.fullmatch(r"best-f1|(precision=)?(0?\.\d*[1-9]\d*|1(\.0*)?)", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rule; give a number such as 0.5, best-f1, or precision=0.99")
+    return text
 
 
 if __name__ == "__main__":

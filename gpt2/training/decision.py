@@ -42,6 +42,9 @@ class Decision:
         return np.where(probabilities[:, positive] >= self.threshold, positive, 1 - positive)
 
 
+AS_TRAINED = Decision()
+
+
 def choose_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature with the lowest loss of validation logits (n, classes) and labels (n,)."""
 

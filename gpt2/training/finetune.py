@@ -31,9 +31,10 @@ from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
 from gpt2.training.batching import MessageBatches, grouped
 from gpt2.training.curve import LearningCurve, measure
+from gpt2.training.decision import AS_TRAINED, Decision
 from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
-from gpt2.training.prediction import predict, probabilities_of
+from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
 from gpt2.training.reference import keep_generator, restore_generator
 
@@ -241,13 +242,16 @@ def evaluate(
     positive: int | None = None,
     batching: str | None = None,
     features: FrozenFeatureCache | None = None,
+    decision: Decision = AS_TRAINED,
 ) -> tuple[dict, np.ndarray]:
     """Metrics (fractions; ``loss`` in nats per message) and the class probabilities (n, classes), in the data's order.
 
     ``positive`` is the class that precision, recall and F1 are about; None averages over the classes. ``batching`` and
-    ``features``: as in ``finetune``.
+    ``features``: as in ``finetune``. ``decision``: how sure the probabilities are, and which answer follows from them.
     """
     logits, labels = predict(model, batches, device, pooling, batching, features)
-    probabilities = probabilities_of(logits)
-    metrics = classification_metrics(labels.numpy(), probabilities, positive)
+    logits = logits / decision.temperature
+    probabilities = logits.softmax(dim=-1).numpy()
+    answers = decision.answers(probabilities, positive)
+    metrics = classification_metrics(labels.numpy(), probabilities, positive, answers)
     return metrics | {"loss": F.cross_entropy(logits, labels).item()}, probabilities

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import precision_recall_curve, roc_curve
 
+from gpt2.training.decision import Decision
 from gpt2.training.plot_text import drawable, plain_text
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b6b6b"
@@ -57,3 +60,60 @@ def plot_confusion(table: list[list[int]], classes: Sequence[str], file: Path, t
         axes.set_title(title, fontsize=11)
         figure.savefig(file, dpi=130)
     return note
+
+
+def plot_scores(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    positive: int | None,
+    decision: Decision,
+    reliability: pd.DataFrame,
+    file: Path,
+) -> None:
+    """Confidence against accuracy (a table of gpt2.metrics.reliability); of two classes also the ROC curve and
+    precision against recall, with the chosen threshold marked."""
+    truth = labels == (-1 if positive is None else positive)
+    curves = 0 < truth.sum() < len(truth)
+    figure = Figure(figsize=(12 if curves else 4.2, 3.9), layout="constrained")
+    panels = figure.subplots(1, 3 if curves else 1, squeeze=False)[0]
+    if curves:
+        draw_curves(panels[0], panels[1], truth, probabilities[:, positive], decision.threshold)
+    axes = panels[-1]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as confident as right")
+    axes.plot(reliability.confidence, reliability.accuracy, "o-", color=BLUE, label="messages by confidence")
+    for row in reliability.itertuples():
+        axes.annotate(f"{row.n:,}", (row.confidence, row.accuracy), (0, 6), textcoords="offset points", fontsize=8)
+    axes.set_title("Reliability, with numbers of messages", loc="left", fontsize=11)
+    label(axes, "confidence: the probability of the answer", "accuracy")
+    axes.set_xlim(min(reliability.confidence.min(), 1 / probabilities.shape[1]) - 0.03, 1.04)
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(file, dpi=130)
+
+
+def draw_curves(roc: Axes, pr: Axes, truth: np.ndarray, scores: np.ndarray, threshold: float) -> None:
+    """What each threshold gives: true (n,) booleans, scores (n,) probabilities of the positive class."""
+    called = scores >= threshold
+    recall = (called & truth).sum() / truth.sum()
+    false, found, _ = roc_curve(truth, scores)
+    roc.plot(false, found, color=BLUE)
+    roc.plot((called & ~truth).sum() / (~truth).sum(), recall, "s", color=ORANGE, label=f"threshold {threshold:.2f}")
+    roc.set_title("ROC curve", loc="left", fontsize=11)
+    label(roc, "share of the others called positive", "recall: share of positives found")
+    roc.legend(frameon=False, loc="lower right", fontsize=9)
+    precisions, recalls, _ = precision_recall_curve(truth, scores)
+    pr.plot(recalls, precisions, color=BLUE)
+    if called.any():
+        pr.plot(recall, (called & truth).sum() / called.sum(), "s", color=ORANGE)
+    pr.set_title("Precision and recall", loc="left", fontsize=11)
+    label(pr, "recall", "precision")
+
+
+def label(axes: Axes, x: str, y: str) -> None:
+    """Names for two axes of shares."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_ylim(-0.03, 1.08)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

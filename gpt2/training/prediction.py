@@ -1,6 +1,5 @@
 """What a trained classifier says to many messages: used to evaluate it, and to use it."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -39,8 +38,3 @@ def predict(
     model.train(was_training)
     back = torch.tensor(order).argsort()  # where each message of the data is now
     return torch.cat(all_logits).cpu()[back], torch.cat(all_labels).cpu()[back]
-
-
-def probabilities_of(logits: Tensor, temperature: float = 1.0) -> np.ndarray:
-    """(n, classes) logits -> probabilities, each row summing to 1. Temperature: gpt2/training/decision.py."""
-    return (logits / temperature).softmax(dim=-1).numpy()

@@ -179,15 +179,13 @@ def write_history(folder: Path, progress: Progress) -> None:
         plot_curves(history, temporary)
 
 
-def write_confusion(
-    folder: Path, labels: Sequence[int], probabilities: np.ndarray, classes: Sequence[str]
-) -> str | None:
+def write_confusion(folder: Path, labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]) -> str | None:
     """confusion.png: how often the test messages of each class (row) were called which (column). Returns what a
     person should know about the picture."""
     from gpt2.metrics import confusion
     from gpt2.training.plots import plot_confusion
 
-    table = confusion(labels, probabilities.argmax(axis=1), len(classes))
+    table = confusion(labels, answers, len(classes))
     with atomic_write(folder / "confusion.png") as temporary:
         return plot_confusion(table, classes, temporary, f"{len(labels):,} test messages")
 

@@ -122,8 +122,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
         default="auto",
         metavar="NAME|FILE",
         help="auto (the SMS Spam Collection if available, else practice), sms, practice (2,000 bundled messages), "
-        "unseen-words or unseen-order (bundled tasks that counting words cannot solve), or your own .csv or .tsv table "
-        "(default: %(default)s)",
+        "unseen-words or unseen-order (bundled tasks that counting words cannot solve), or your own table: "
+        ".csv, .tsv, .jsonl or .parquet (default: %(default)s)",
     )
     parser.add_argument("--text-column", default="text", help="of your own table (default: %(default)s)")
     parser.add_argument("--label-column", default="label", help="of your own table (default: %(default)s)")
@@ -138,6 +138,13 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
         "--group-near-duplicates", action="store_true", help="of your own table: keep near-copies in one part"
     )
     parser.add_argument("--group-column", metavar="NAME", help="of your own table: keep rows of one value in one part")
+    parser.add_argument(
+        "--keep-duplicates", action="store_true", help="of your own table: equal texts may lie in different parts"
+    )
+    parser.add_argument("--split-column", metavar="NAME", help="of your own table: says train, validation or test")
+    parser.add_argument("--validation-data", metavar="FILE", help="a table to validate on (default: 10 %% of --data)")
+    parser.add_argument("--test-data", metavar="FILE", help="a table to test on (default: 20 %% of --data)")
+    parser.add_argument("--encoding", default="utf-8", help="of your own table, such as cp1252 (default: %(default)s)")
 
 
 def choose_model(arguments: argparse.Namespace) -> "Checkpoint":

@@ -1,28 +1,28 @@
 """One fine-tuning run, from prepared parts to a run folder (see gpt2/training/runs.py for what that holds)."""
 
 import contextlib
-import csv
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 
 import peft
 from common.cli import command_line, describe, quoted
+from common.outcome import Outcome
 from common.text import one_line, sample
 from data import Dataset
 from gpt2.devices import peak_memory_mb
 from gpt2.errors import InputError, RunError
-from gpt2.files import atomic_write, write_json
+from gpt2.files import write_json
 from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
+from gpt2.training.decision import AS_TRAINED, Decision, choose_temperature, choose_threshold
 from gpt2.training.distributed import is_main
 from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
 from gpt2.training.frozen_features import FrozenFeatureCache
+from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
 from gpt2.training.runs import (
     STATE_FILE,
@@ -30,7 +30,6 @@ from gpt2.training.runs import (
     read_json,
     save_state,
     without_nan,
-    write_confusion,
     write_history,
 )
 
@@ -49,6 +48,8 @@ class Experiment:
     started: float  # time.perf_counter() when the command began
     batching: str = "packed"
     features: FrozenFeatureCache | None = None
+    threshold: str | None = None  # of two classes: a rule of gpt2/training/decision.py
+    calibrate: bool = False  # choose a temperature
     untuned: dict[str, dict] = field(default_factory=dict)  # measured before training, where the recipe does so
     saved: int = 0  # the epoch from which the run could resume
 
@@ -136,63 +137,48 @@ class Experiment:
             flush=True,
         )
 
-    def report(self) -> tuple[dict, dict, str | None] | None:
+    def report(self) -> tuple[Outcome, dict, str | None] | None:
         """Save the adapter and evaluate on the three parts; what is there to print, None in other processes."""
         if not is_main():
             return None
         peft.save(self.model, self.folder / "adapter")
-        classes, positive = self.dataset.classes, self.dataset.positive
-        results = {}
+        positive = self.dataset.positive
+        index = self.dataset.classes.index(positive) if positive else None
+        how, parts = (self.recipe.pooling, index, self.batching, self.features), {}
         with peft.merged(self.model):
+            decision = self.decide(index)
             for name, batches in self.batches.items():
-                index = classes.index(positive) if positive else None
-                results[name], probabilities = evaluate(
-                    self.model, batches, self.device, self.recipe.pooling, index, self.batching, self.features
-                )
-        note = write_confusion(self.folder, self.dataset.test.label, probabilities, classes)
-        self.write_predictions(probabilities)
-        return results, self.record("finished", **results), note
+                parts[name], probabilities = evaluate(self.model, batches, self.device, *how, decision)
+        outcome = Outcome(self.dataset, decision, probabilities, parts)
+        note = outcome.write(self.folder)
+        return outcome, self.record("finished", **outcome.figures()), note
 
-    def print_report(self, results: dict, metrics: dict, note: str | None) -> None:
-        """Which epoch was kept, the closing table, and how to try the model."""
+    def decide(self, positive: int | None) -> Decision:
+        """The temperature and the threshold that were asked for, from the validation messages."""
+        if not (self.calibrate or self.threshold):
+            return AS_TRAINED
+        batching = self.recipe.pooling, self.batching, self.features
+        logits, labels = predict(self.model, self.batches["validation"], self.device, *batching)
+        temperature = choose_temperature(logits, labels) if self.calibrate else 1.0
+        if not self.threshold or positive is None:
+            return Decision(temperature)
+        scores = (logits / temperature).softmax(dim=-1)[:, positive].numpy()
+        threshold = choose_threshold(self.threshold, labels.numpy() == positive, scores)
+        return Decision(temperature, threshold, self.threshold)
+
+    def print_report(self, outcome: Outcome, metrics: dict, note: str | None) -> None:
+        """Which epoch was kept, the closing tables, the costs, and how to try the model."""
         print(f"\n{self.progress.kept(self.recipe)}")
-        self.print_table(results, metrics)
+        outcome.print(metrics)
+        peak = metrics["peak_memory_mb"]
+        memory = "unknown" if peak is None else f"{peak:,.0f} MB"
+        seconds = f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training"
+        print(f"\n{seconds}, peak memory {memory}")
         if note:
             print(note)
         text = sample(self.dataset.test.text)
         words = ["--", text] if text.startswith("-") else [text]
         print(f"Results in {self.folder}; try: {command_line('classify.py', self.folder, *words)}")
-
-    def print_table(self, results: dict, metrics: dict) -> None:
-        """The figures of the three parts, those of an answer that needs no model, and the costs."""
-        shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
-        table = pd.DataFrame(results).T[shown].astype({"n": int})
-        formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
-        print("\n" + table.to_string(formatters=formats))
-        positive = self.dataset.positive
-        about = f"of class {one_line(positive)}" if positive else "averaged over the classes"
-        print(f"(precision, recall and F1 {about})")
-        name, accuracy = self.dataset.majority()
-        print(f"(answering {one_line(name)}, the most frequent class, to everything: test accuracy {accuracy:.2%})")
-        peak = metrics["peak_memory_mb"]
-        memory = "unknown" if peak is None else f"{peak:,.0f} MB"
-        print(
-            f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training, peak memory {memory}"
-        )
-
-    def write_predictions(self, probabilities: np.ndarray) -> None:
-        """predictions.csv: the test messages, what they are, what they were called, and how sure the model was."""
-        test, classes = self.dataset.test, self.dataset.classes
-        table = pd.DataFrame(
-            {
-                "label": [classes[label] for label in test.label],
-                "predicted": [classes[label] for label in probabilities.argmax(axis=1)],
-                "probability": probabilities.max(axis=1).round(6),
-                "text": test.text,
-            }
-        )
-        with atomic_write(self.folder / "predictions.csv") as temporary:  # quoted: a text may hold any line break
-            table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
 
 def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: str) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import torch
 
 from data import SOURCES, Dataset, load_dataset
+from data.own_tables import TableSettings
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
@@ -14,19 +15,20 @@ from gpt2.training.recipe import Recipe
 from gpt2.training.reference import UNTUNED_BATCHES, ReferenceBatches
 from gpt2.training.runs import versions
 
+SPLIT_SEED = 123  # of the published split, and of your own table
+TABLE_SETTINGS = tuple(field.name for field in dataclasses.fields(TableSettings))
+
 
 def load_data(args: argparse.Namespace) -> Dataset:
-    """The data that the options name. The published split has its own seed, whichever seed a model is trained with."""
+    """The data that the options name. The published split and tables of your own have a split seed, whichever seed a
+    model is trained with; it changes the training only."""
     return load_dataset(
         args.data,
         args.protocol,
-        args.seed if args.split_seed is None else args.split_seed,
+        (args.seed if args.data in SOURCES else SPLIT_SEED) if args.split_seed is None else args.split_seed,
         args.assets,
-        text_column=args.text_column,
-        label_column=args.label_column,
-        published_seed=123 if args.split_seed is None else args.split_seed,
-        group_near_duplicates=args.group_near_duplicates,
-        group_column=args.group_column,
+        published_seed=SPLIT_SEED if args.split_seed is None else args.split_seed,
+        **{name: getattr(args, name) for name in TABLE_SETTINGS},
     )
 
 
@@ -73,15 +75,14 @@ def run_settings(args: argparse.Namespace, source: str, dataset: Dataset, model:
         "model": source,
         "model_asked_for": args.model,
         "data": dataset.name if dataset.name in SOURCES else args.data,
-        "text_column": args.text_column,
-        "label_column": args.label_column,
-        "group_near_duplicates": args.group_near_duplicates,
-        "group_column": args.group_column,
+        **{name: getattr(args, name) for name in TABLE_SETTINGS},
         "protocol": dataset.protocol,
         "leakage": dataset.leakage(),
         "split_seed": args.split_seed,
         "recipe": args.recipe,
         "batch_size": args.batch_size,
+        "threshold": args.threshold,
+        "calibrate": args.calibrate,
         **dataclasses.asdict(recipe),
         "classes": list(dataset.classes),
         "positive": dataset.positive,

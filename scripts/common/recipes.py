@@ -27,6 +27,6 @@ def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
     epochs = args.epochs or RECIPE_EPOCHS.get((args.recipe, args.method))
     overrides = {"epochs": epochs, "lr": args.lr, "weight_decay": args.weight_decay, "pooling": args.pooling}
-    overrides |= {"accumulate": args.accumulate}
+    overrides |= {"accumulate": args.accumulate, "class_weight": args.class_weights}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, seed=args.seed, **overrides)

@@ -15,7 +15,7 @@ from comparison.messages import Messages
 from comparison.plots import scatter
 from comparison.results import Results
 from comparison.rows import base_name
-from comparison.runs import NO_GROUPS, without_folders
+from comparison.runs import LATER_SETTINGS, without_folders
 from comparison.sections import memory_section, sweep_section, taxonomy_section
 from comparison.significance import DRAWS, LEVEL
 from comparison.summary import Summary, forgetting, reading, summarise
@@ -50,7 +50,7 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
 
 def heading(results: Results, summary: Summary) -> list[str]:
     """What was compared, how, and on what."""
-    settings, machine, runs = NO_GROUPS | results.record["settings"], results.record["machine"], results.main
+    settings, machine, runs = LATER_SETTINGS | results.record["settings"], results.record["machine"], results.main
     protocol = f", {settings['protocol']} protocol" if runs.protocol.notna().all() else ""
     commands = "\n".join(dict.fromkeys(map(without_folders, results.record["commands"])))
     seeds, counts = sorted(summary.sizes), sorted(set(summary.sizes.values()))

@@ -15,7 +15,7 @@ from common.prepare import load_data
 from comparison.baselines import answers
 from comparison.forgetting import find_texts, key_of, loss_after, loss_before, windows
 from comparison.messages import FILE, Messages, as_messages, facts, kept
-from comparison.runs import NO_GROUPS, finished_runs
+from comparison.runs import LATER_SETTINGS, finished_runs
 from comparison.taxonomy import Anatomy, dissect
 from data import Dataset
 from gpt2.config import GPT2Config
@@ -68,7 +68,7 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     runs = runs.drop(columns="added").reset_index(drop=True)
     if runs.rank_swept.notna().all():
         raise InputError(f"{out} holds runs of a sweep over ranks only; run the comparison of --methods first")
-    settings = NO_GROUPS | record["settings"]
+    settings = LATER_SETTINGS | record["settings"]
     measure_forgetting(out, runs, settings["model"], assets, general_text)
     with atomic_write(out / "results.csv") as temporary:
         runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)

@@ -32,7 +32,6 @@ SCRIPT = ROOT / "scripts" / "finetune_spam.py"
 FIRST_SEED = 123
 MOST_SEEDS = 1000
 POLL_SECONDS = 0.1
-NO_GROUPS = {"group_near_duplicates": False, "group_column": None}  # in the settings of an earlier version's comparison
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,24 @@ class Settings:
     device: str
     group_near_duplicates: bool = False
     group_column: str | None = None
+    keep_duplicates: bool = False
+    split_column: str | None = None
+    validation_data: str | None = None
+    test_data: str | None = None
+    encoding: str = "utf-8"
 
     @property
     def arguments(self) -> list[str]:
         given = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
         flags = {name: f"--{name.replace('_', '-')}" for name in given}
         return [part for name, value in given.items() for part in ([flags[name]] + [str(value)] * (value is not True))]
+
+
+LATER_SETTINGS = {  # with their defaults: what a comparison of an earlier version does not mention
+    setting.name: setting.default
+    for setting in dataclasses.fields(Settings)
+    if setting.default is not dataclasses.MISSING
+}
 
 
 @dataclass
@@ -115,7 +126,7 @@ def open_comparison(out: Path, settings: Settings, rows: Sequence[Row], command:
     file = out / "comparison.json"
     record = read_json(file)
     now = dataclasses.asdict(settings)
-    before = NO_GROUPS | record.get("settings", now)
+    before = LATER_SETTINGS | record.get("settings", now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
         key = changed[0]

@@ -34,6 +34,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, binomtest
 
+from gpt2.metrics import effective_number as independent
+
 DRAWS = 2000
 LEVEL = 0.05
 
@@ -127,24 +129,11 @@ def pair(table: pd.DataFrame, one: str, other: str) -> pd.Series | None:
 
 
 def effective_number(right: pd.Series) -> float:
-    """How many independent messages would say as much as these, of which ``right`` says 1 or 0, indexed as in
-    ``compare_all``: p (1 - p) / variance, the variance of a mean of whole units, Σ (right - p n)² / N² over units of n.
-    At most as many as there are messages, and the number of units where all or none are right."""
-    units = right.dropna().groupby(level="unit").agg(["sum", "size"])
-    n = units["size"].sum()
-    accuracy = units["sum"].sum() / n
-    variance = ((units["sum"] - accuracy * units["size"]) ** 2).sum() / n**2
-    return min(float(n), accuracy * (1 - accuracy) / variance) if variance > 0 else float(len(units))
+    """How many independent messages would say as much as these (gpt2/metrics.py); indexed as in ``compare_all``."""
+    known = right.dropna()
+    return independent(known.to_numpy(), known.index.get_level_values("unit"))
 
 
 def standard_error(accuracy: float, n: float) -> float:
     """Of an accuracy measured on n independent messages: √(p (1 - p) / n)."""
     return math.sqrt(accuracy * (1 - accuracy) / n)
-
-
-def wilson(accuracy: float, n: float) -> tuple[float, float]:
-    """95 % interval of an accuracy measured on n independent messages: the values that these do not rule out."""
-    z = 1.96
-    middle = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -9,7 +9,8 @@ from common.markdown import plain
 from comparison.baselines import TFIDF
 from comparison.results import Results
 from comparison.rows import base_name
-from comparison.significance import LEVEL, compare_all, effective_number, pair, standard_error, wilson
+from comparison.significance import LEVEL, compare_all, effective_number, pair, standard_error
+from gpt2.metrics import wilson
 
 UNCHANGED = 0.005  # nats per token: a smaller change of the language model's loss is called none
 
@@ -85,7 +86,8 @@ def summarise(results: Results) -> Summary:
 
 def interval(right: pd.Series) -> tuple[float, float]:
     """95 % interval of an accuracy, the answers to the test messages of all seeds taken together."""
-    return wilson(right.mean(), effective_number(right))
+    n = effective_number(right)
+    return wilson(right.mean() * n, n)
 
 
 def rank_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ that, so Fisher's test errs on one side: it says "no difference shown" too often
 Wilson, 1927; Fisher, 1922.
 """
 
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import fisher_exact
 
 from comparison.significance import LEVEL
 from reproduction.rows import SPLITS, Row, rows
@@ -50,12 +50,6 @@ def impossible() -> list[tuple[str, str]]:
         for part in SPLITS
         if row.published[part] is not None and published_count(row, part) is None
     ]
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of the accuracy behind ``right`` of ``n``."""
-    low, high = binomtest(right, n).proportion_ci(method="wilson")
-    return float(low), float(high)
 
 
 def fisher(right: int, n: int, other_right: int, other_n: int) -> float:

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 from comparison.significance import LEVEL, holm
+from gpt2.metrics import wilson
 from reproduction.costs import cost_of
-from reproduction.evidence import fisher, messages_of, published_count, wilson
+from reproduction.evidence import fisher, messages_of, published_count
 from reproduction.rows import Row, rows
 
 

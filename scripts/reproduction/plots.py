@@ -10,7 +10,8 @@ from matplotlib.ticker import PercentFormatter
 
 from comparison.plots import GREY, STYLES
 from gpt2.files import atomic_write
-from reproduction.evidence import messages_of, published_count, wilson
+from gpt2.metrics import wilson
+from reproduction.evidence import messages_of, published_count
 from reproduction.listing import special
 from reproduction.rows import Row, rows
 

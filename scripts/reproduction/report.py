@@ -9,8 +9,8 @@ import pandas as pd
 from common.markdown import DASH, code_block, plain, plus_minus, points, table
 from comparison.significance import LEVEL
 from gpt2.files import atomic_write
+from gpt2.metrics import wilson
 from reproduction.conclusions import conclude, warnings
-from reproduction.evidence import wilson
 from reproduction.listing import size_of, words
 from reproduction.plots import beside, splits
 from reproduction.results import Results, spread

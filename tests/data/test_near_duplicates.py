@@ -175,7 +175,7 @@ def test_groups_of_a_persons_own_table(options, table):
     [
         ("practice", {"group_near_duplicates": True}, "group_near_duplicates is for a table of your own"),
         ("sms", {"group_column": "sender"}, "group_column is for a table of your own"),
-        (None, {"group_column": "text"}, "as other values; name another column"),
+        (None, {"group_column": "text"}, "the texts and the groups are both to come from"),
         (None, {"group_column": "nobody"}, "nobody"),
         (None, {"group_column": "sender", "group_near_duplicates": True}, "not by both; choose one"),
     ],

@@ -1,5 +1,6 @@
 """Tables of one's own: what is accepted, and the one sentence for each thing that can be wrong."""
 
+import pandas as pd
 import pytest
 
 from data import load_dataset
@@ -52,10 +53,8 @@ BAD = {
         GOOD.replace("text", "Text", 1),
         r"line 1: no column 'text'.*'Text', 'label'.*did you mean",
     ),
-    "semicolons": (GOOD.replace(",", ";"), r"has commas between its columns.*'text;label'"),
     "column twice": ("text,label,label\nhello,ham,spam\n", r"'label' occurs 2 times"),
-    "one class": ("text,label\n" + "hello,ham\n" * 9, r"'label' holds only one class, 'ham'"),
-    "empty texts": (GOOD + " ,ham\n,spam\n", r"line 32: column 'text' is empty \(2 such"),
+    "no texts": ("text,label\n" + " ,ham\n,spam\n" * 5, r"column 'text' is empty in every row"),
     "empty label": (
         'text,label\n"two\nlines",ham\nhello,\n' + GOOD,
         r"line 4: column 'label' is empty \(1 such",
@@ -66,7 +65,6 @@ BAD = {
     ),
     "utf-16": (GOOD.encode("utf-16"), r"line 1: byte 0x.. .* save the file as UTF-8"),
     "utf-16 without mark": (GOOD.encode("utf-16-le"), r"UTF-16"),
-    "small class": (GOOD + "x,rare\ny,rare\n", r"1 of 3 classes .*'rare' with 2.*at least 3"),
     "too many cells": (GOOD + "well, hello,ham\n", r"line 32: 3 cell\(s\) where the header has 2"),
     "too few cells": ("text,label\nhello\n" + GOOD, r"line 2: 1 cell\(s\) where the header has 2"),
     "open quotation": (GOOD + '"hello,ham\nhi,ham\n', r"line 32: the row that starts here is not valid"),
@@ -86,6 +84,102 @@ def test_bad_content(write, name):
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("text,label\n" + "".join(f"hello {i},ham\n" for i in range(9)), "'label' holds only one class, 'ham'"),
+        (GOOD + "x,rare\ny,rare\n", "1 of 3 classes .*'rare' with 2.*at least 3"),
+        ("text,label\n" + "same,ham\n" * 10 + "other,spam\n" * 10, "1 group.*keep_duplicates allows equal texts"),
+    ],
+)
+def test_tables_that_cannot_be_split(write, content, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        load_dataset(write(content))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_without_a_message_are_left_out_and_counted(write):
+    dataset = load_dataset(write(GOOD + " ,ham\n,spam\n"))
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == 30
+    assert any("2 rows without a message were left out of mine.csv (line 32, …)" in note for note in dataset.notes)
+
+
+def test_equal_texts_lie_in_one_part_unless_allowed(write):
+    path = write(GOOD + "".join(f"again {i % 6},{'ham' if i % 2 else 'spam'}\n" for i in range(36)))
+    dataset = load_dataset(path)
+    parts = [set(part["text"]) for part in (dataset.train, dataset.validation, dataset.test)]
+    assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
+    assert any("36 of the messages are equal to others" in note for note in dataset.notes)
+    kept = load_dataset(path, keep_duplicates=True)
+    assert set(kept.train["text"]) & set(kept.test["text"])
+
+
+def test_a_text_of_two_senders_joins_them(write):
+    rows = "".join(f"m{i},{'ab'[i % 2]},s{i}\n" for i in range(20))
+    path = write("text,label,sender\n" + rows + "m0,a,s2\n")
+    dataset = load_dataset(path, group_column="sender")
+    part = next(p for p in (dataset.train, dataset.validation, dataset.test) if "m0" in set(p["text"]))
+    assert (part["text"] == "m0").sum() == 2 and "m2" in set(part["text"])
+
+
+def test_a_column_says_which_part_a_row_is_of(write):
+    rows = "".join(f"m{i},{'ab'[i % 2]},{('Train', 'dev', 'test')[i // 2 % 3]}\n" for i in range(18))
+    dataset = load_dataset(write("text,label,part\n" + rows), split_column="part")
+    assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [6, 6, 6]
+    with pytest.raises(InputError, match="says 'other'; expected train, validation or test"):
+        load_dataset(write("text,label,part\n" + rows + "x,a,other\n"), split_column="part")
+    with pytest.raises(InputError, match="no row of column 'part' says test"):
+        load_dataset(write("text,label,part\n" + rows.replace("test", "dev")), split_column="part")
+
+
+def test_parts_from_files_of_their_own(write):
+    train = write(GOOD, "train.csv")
+    test = write("text,label\nnew one,ham\nnew two,spam\n ,spam\n", "test.csv")
+    dataset = load_dataset(train, test_data=str(test))
+    assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [27, 3, 2]
+    assert any("1 row without a message was left out of test.csv (line 4)" in note for note in dataset.notes)
+    both = load_dataset(train, validation_data=str(test), test_data=str(test))
+    assert [len(p) for p in (both.train, both.validation, both.test)] == [30, 2, 2]
+    other = write("text,label\nnew one,eggs\n", "other.csv")
+    with pytest.raises(InputError, match="the test data have class 'eggs', but no message to train on"):
+        load_dataset(train, test_data=str(other))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"split_column": "label", "test_data": "x.csv"}, "from a column or from files"),
+        ({"validation_data": "x.csv"}, "without test data"),
+        ({"test_data": "x.csv", "group_near_duplicates": True}, "groups are for a split that is drawn"),
+        ({"encoding": "klingon"}, "no encoding 'klingon'"),
+    ],
+)
+def test_settings_that_contradict_each_other(write, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_dataset(write(GOOD), **options)
+
+
+def test_other_encodings_when_they_are_named(write):
+    path = write((GOOD + "Grüße,ham\n").encode("cp1252"))
+    assert "Grüße" in read_table(path, encoding="cp1252")["text"].tolist()
+    assert "Grüße" in read_table(write((GOOD + "Grüße,ham\n").encode("utf-16")), encoding="utf-16")["text"].tolist()
+
+
+def test_json_lines_and_parquet(write, tmp_path):
+    lines = '{"text": "a, b", "label": 1}\n{"text": null, "label": 0}\n{"text": "2024-01-01", "label": 0}\n'
+    frame = read_table(write(lines, "mine.jsonl"))
+    assert frame["text"].tolist() == ["a, b", "2024-01-01"] and frame["label"].tolist() == ["1", "0"]
+    with pytest.raises(InputError, match="broken.jsonl, line 2: not JSON"):
+        read_table(write('{"text": "a", "label": "b"}\n{"text": "a"\n', "broken.jsonl"))
+    with pytest.raises(InputError, match="line 1: list where an object"):
+        read_table(write('["a", "b"]\n', "list.jsonl"))
+    with pytest.raises(InputError, match="no column 'text'"):
+        read_table(write('{"message": "a", "label": "b"}\n', "other.jsonl"))
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"text": ["x", "y"], "label": ["a", "b"]}).to_parquet(tmp_path / "mine.parquet")
+    assert read_table(tmp_path / "mine.parquet")["text"].tolist() == ["x", "y"]
 
 
 def test_bad_paths(tmp_path, write):
@@ -133,7 +227,8 @@ def test_the_positive_class(write, labels, positive):
 
 
 def test_notes_tell_of_repeats_and_of_an_unused_protocol(write):
-    dataset = load_dataset(write("text,label\n" + "same,ham\n" * 10 + "other,spam\n" * 10), protocol="strict")
+    path = write("text,label\n" + "same,ham\n" * 10 + "other,spam\n" * 10)
+    dataset = load_dataset(path, protocol="strict", keep_duplicates=True)
     assert any("4 of the 4 test messages" in note for note in dataset.notes)
     assert any("The strict protocol" in note for note in dataset.notes)
     assert not any("protocol" in note for note in load_dataset(write(GOOD)).notes)

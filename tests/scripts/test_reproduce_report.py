@@ -7,8 +7,9 @@ import pytest
 
 from gpt2.errors import InputError
 from gpt2.files import write_json
+from gpt2.metrics import wilson
 from reproduction.conclusions import conclude
-from reproduction.evidence import fisher, impossible, messages_of, published_count, smallest_shown, wilson
+from reproduction.evidence import fisher, impossible, messages_of, published_count, smallest_shown
 from reproduction.report import write_report
 from reproduction.results import Results, collect, spread
 from reproduction.rows import SPLITS, rows

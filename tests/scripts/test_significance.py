@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from comparison import significance
 from comparison.results import correctness
 from gpt2.errors import InputError
+from gpt2.metrics import wilson
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_the_effective_number_of_messages():
 @pytest.mark.parametrize("right, n", [(290, 300), (300, 300), (0, 60), (31, 60)])
 def test_wilsons_interval_is_scipys(right, n):
     low, high = binomtest(right, n).proportion_ci(method="wilson")
-    assert significance.wilson(right / n, n) == pytest.approx((low, high), abs=1e-4)
+    assert wilson(right, n) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_nineteen_of_twenty_intervals_over_words_hold_the_true_accuracy():
@@ -112,7 +113,7 @@ def test_nineteen_of_twenty_intervals_over_words_hold_the_true_accuracy():
         right = (random.random(600) < chance).astype(float)
         for units in held:
             n = significance.effective_number(frame(units, a=right).a)
-            low, high = significance.wilson(right.mean(), n)
+            low, high = wilson(right.mean() * n, n)
             held[units] += low <= 0.735 <= high
     assert 0.92 < held[60] / 400 < 0.98 and held[600] / 400 < 0.85
 
