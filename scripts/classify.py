@@ -2,59 +2,103 @@
 
     python scripts/classify.py runs/FOLDER "You have won a prize! Call now" "see you at eight"
     python scripts/classify.py runs/FOLDER --file messages.txt          # one message a line
-    some-command | python scripts/classify.py runs/FOLDER               # likewise, from standard input
+    some-command | python scripts/classify.py runs/FOLDER               # likewise, each line answered as it comes
     python scripts/classify.py runs/FOLDER -- "-50% today"              # a text that begins with -
+    python scripts/classify.py runs/FOLDER --data new.csv --text-column message --out scored.csv
+    python scripts/classify.py runs/FOLDER --explain "You have won a prize! Call now"
 
 Prints a line for each message: label, probability, text, separated by tabs; a tab or line break inside a text is
-written \\t or \\n, and a backslash is doubled.
+written \\t or \\n, and a backslash is doubled. --json prints an object a line. A table is scored chunk by chunk: the
+new one has its columns, the answer and the probability of each class. With --label-column the metrics are printed.
 """
 
+import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import cli
-from common.text import one_line, read_lines
+from common.text import read_lines
+
+if TYPE_CHECKING:
+    from peft.estimator import TextClassifier
 
 
 def main(argv: list[str]) -> None:
-    parser = cli.Parser(description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, such as runs/2026-01-31-143005-lora")
-    parser.add_argument("text", nargs="*", help="messages; without any, --file or standard input is read")
-    parser.add_argument("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
-    parser.add_argument("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any"
-    )
-    parser.add_argument(
-        "--full-precision",
-        action="store_true",
-        help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
-    )
-    args = parser.parse_intermixed_args(argv)  # texts may stand behind options
-    if args.text and args.file:
-        parser.error("give messages or --file, not both")
-    texts = args.text or read_lines(args.file)
+    args = parse(argv)
+    texts = args.text or (read_lines(args.file) if args.file else [])
 
     from gpt2.devices import fit_threads
     from peft.estimator import TextClassifier
 
     run = TextClassifier.load(args.run, args.assets, args.device)
     fit_threads(run.model_.config.n_embd)
-    probabilities = run.predict_proba(texts)
+    if args.explain:
+        from common.explaining import explain
+
+        explain(run, args.explain, args.html)
+        return
+    from common import scoring
+
+    if args.data:
+        out, columns = Path(args.out), (args.text_column, args.label_column)
+        metrics = scoring.score_table(run, Path(args.data), out, *columns, args.encoding)
+        print(f"Wrote {out}")
+        if metrics:
+            scoring.print_metrics(metrics)
+    elif texts:
+        if args.full_precision:
+            run = full_precision(run, args, texts)
+        scoring.print_answers(run, texts, args.json)
+    else:
+        scoring.print_stream(run, sys.stdin.buffer, args.json)
     if run.truncated_:
         print(f"Truncated to {run.max_length_} tokens: {run.truncated_:,} of the messages.", file=sys.stderr)
-    if args.full_precision:
-        quantised = probabilities
-        run = TextClassifier.load(args.run, args.assets, args.device, quantize=False)
-        probabilities = run.predict_proba(texts)
-        changed = (probabilities.argmax(axis=1) != quantised.argmax(axis=1)).sum()
-        print(
-            f"Over the full-precision base probabilities differ by at most {abs(probabilities - quantised).max():.2%} "
-            f"from those over {run.model_.peft.options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
-            file=sys.stderr,
-        )
-    answers = run.decision_.answers(probabilities, run.positive_)
-    for text, row, answer in zip(texts, probabilities, answers, strict=True):
-        print(f"{one_line(str(run.classes_[answer]))}\t{row[answer]:.1%}\t{one_line(text)}")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = cli.Parser(description=__doc__)
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder of a run, such as runs/2026-01-31-143005-lora")
+    add("text", nargs="*", help="messages; without any, --file, --data or standard input is read")
+    add("--file", metavar="FILE", help="text file (UTF-8) with one message a line")
+    add("--data", metavar="FILE", help="table to score: .csv, .tsv, .jsonl or .parquet")
+    add("--text-column", default="text", metavar="NAME", help="of --data (default: %(default)s)")
+    add("--label-column", metavar="NAME", help="of --data, where it has labels: metrics are printed")
+    add("--encoding", default="utf-8", help="of --data, such as cp1252 (default: %(default)s)")
+    add("--out", metavar="FILE", help="the scored table, a .csv")
+    add("--json", action="store_true", help="print a JSON object a line, with the probability of each class")
+    add("--explain", metavar="TEXT", help="show which tokens speak for the answer (integrated gradients)")
+    add("--html", metavar="FILE", help="write --explain as a page, too")
+    add("--assets", metavar="FOLDER", help="local folder with models, as in finetune_spam.py")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any")
+    add(
+        "--full-precision",
+        action="store_true",
+        help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
+    )
+    args = parser.parse_intermixed_args(argv)  # texts may stand behind options
+    given = [name for name in ("text", "file", "data", "explain") if getattr(args, name)]
+    if len(given) > 1:
+        parser.error("give messages, --file, --data or --explain, and one of them only")
+    if bool(args.data) != bool(args.out):
+        parser.error("--data and --out go together: the table to read, and the one to write")
+    return args
+
+
+def full_precision(quantised: "TextClassifier", args: argparse.Namespace, texts: list[str]) -> "TextClassifier":
+    """The run over its full-precision base; says how far its answers are from those over the quantised one."""
+    from peft.estimator import TextClassifier
+
+    run = TextClassifier.load(args.run, args.assets, args.device, quantize=False)
+    before, after = quantised.predict_proba(texts), run.predict_proba(texts)
+    changed = (before.argmax(axis=1) != after.argmax(axis=1)).sum()
+    print(
+        f"Over the full-precision base probabilities differ by at most {abs(after - before).max():.2%} from those over "
+        f"{run.model_.peft.options['bits']} bits, and {changed:,} of {len(texts):,} labels change.",
+        file=sys.stderr,
+    )
+    return run
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     python scripts/finetune_spam.py --method lora --rank 4 --target-modules q_proj,v_proj
     python scripts/finetune_spam.py --method selective --recipe book           # Raschka (2024), chapter 6
     python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
+    python scripts/finetune_spam.py @runs/FOLDER/command.txt --seed 124        # a run again, with another seed
 
     torchrun --nproc-per-node 2 scripts/finetune_spam.py --method lora          # several processes or GPUs, same result
 
@@ -54,7 +55,7 @@ def fine_tune(
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
     from common.prepare import load_data, make_batches, run_settings, untuned
-    from common.runs import new_folder
+    from common.runs import new_folder, write_command
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
@@ -90,6 +91,8 @@ def fine_tune(
         if is_main():
             stack.enter_context(locked(folder))
         resuming = open_run(folder, config)
+        if is_main():
+            write_command(folder, args.given)
     describe_run(model, dataset, config, cut, describe(device))
     if before:
         describe_untuned(before)
@@ -166,7 +169,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         "%(default)s)",
     )
     add_method_options(parser)
+    argv = cli.with_settings(argv)
     args = parser.parse_args(argv)
+    args.given = argv
     return args, method_options(parser, args, RECIPE_OPTIONS.get((args.recipe, args.method), {}))
 
 

@@ -67,6 +67,22 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, line if is_first_process() else None)
 
 
+def with_settings(arguments: list[str]) -> list[str]:
+    """Arguments in which ``@FILE`` stands for those in a file: as many a line as you like, quoted as for a shell, and
+    comments behind #. Raises InputError for a file that cannot be read."""
+    found = []
+    for argument in arguments:
+        if not argument.startswith("@"):
+            found.append(argument)
+            continue
+        try:
+            found += with_settings(shlex.split(Path(argument[1:]).read_text(encoding="utf-8"), comments=True))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot read the settings {argument}: {reason}; name a file behind the @") from error
+    return found
+
+
 def positive_int(text: str) -> int:
     """Type of an option: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

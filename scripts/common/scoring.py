@@ -1,0 +1,114 @@
+"""Score messages with a run: texts line by line, and tables chunk by chunk, in memory that does not grow with them."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from common.text import one_line
+from data.table_files import read_chunks
+from data.tables import column_index
+from gpt2.errors import InputError
+from gpt2.files import atomic_write
+from gpt2.metrics import classification_metrics, per_class
+from peft.estimator import TextClassifier
+
+
+def print_answers(run: TextClassifier, texts: list[str], as_json: bool) -> None:
+    """A line for each text: label, probability and text, or all of it as a JSON object."""
+    probabilities = run.predict_proba(texts)
+    answers = run.decision_.answers(probabilities, run.positive_)
+    for text, row, answer in zip(texts, probabilities, answers, strict=True):
+        label = str(run.classes_[answer])
+        if as_json:
+            by_class = {str(name): round(float(p), 6) for name, p in zip(run.classes_, row, strict=True)}
+            found = {"label": label, "probability": by_class[label], "probabilities": by_class, "text": text}
+            print(json.dumps(found, ensure_ascii=False), flush=True)
+        else:
+            print(f"{one_line(label)}\t{row[answer]:.1%}\t{one_line(text)}", flush=True)
+
+
+def print_stream(run: TextClassifier, lines: Iterable[bytes], as_json: bool) -> None:
+    """Answer each line as it comes. Raises InputError for one that is not UTF-8."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"standard input, line {number}: a byte that is not UTF-8; send UTF-8") from error
+        if text.strip():
+            print_answers(run, [text], as_json)
+
+
+def score_table(
+    run: TextClassifier, path: Path, out: Path, text_column: str, label_column: str | None, encoding: str
+) -> dict | None:
+    """Write ``out``, a .csv: the table's columns, ``predicted``, and the probability of each class. Returns metrics
+    where the table has labels. A row without a message gets no answer.
+
+    Raises InputError for a table that cannot be read, a column that is missing or would be overwritten, and labels of
+    which no class is the run's.
+    """
+    if out.suffix.lower() != ".csv":
+        raise InputError(f"{out} is not a .csv file; name one", "out")
+    new = ["predicted", *(f"p({name})" for name in run.classes_)]
+    wanted = [text_column, *([label_column] if label_column else [])]
+    empty, unknown, labels, scores = 0, 0, [], []
+    ids = {str(name): i for i, name in enumerate(run.classes_)}
+    with atomic_write(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer, bar = csv.writer(file), tqdm(desc="messages", unit="message", disable=None)
+        for number, (_, table) in enumerate(read_chunks(path, wanted, encoding)):
+            header = list(table.columns)
+            if number == 0:
+                check_columns(path, header, wanted, new)
+                writer.writerow([*header, *new])
+            texts = table.iloc[:, header.index(text_column)]
+            there = texts.str.strip().astype(bool).to_numpy()
+            probabilities = run.predict_proba(texts[there].tolist())
+            answers = run.decision_.answers(probabilities, run.positive_)
+            cells = np.full((len(table), len(new)), "", dtype=object)
+            cells[there, 0] = [str(run.classes_[answer]) for answer in answers]
+            cells[there, 1:] = [[f"{p:.6f}" for p in row] for row in probabilities]
+            writer.writerows(np.hstack([table.to_numpy(dtype=object), cells]))
+            empty += int((~there).sum())
+            if label_column:
+                known = table.iloc[:, header.index(label_column)].str.strip()[there].map(ids)
+                unknown += int(known.isna().sum())
+                labels.append(known.dropna().to_numpy(dtype=int))
+                scores.append(probabilities[known.notna().to_numpy()])
+            bar.update(len(table))
+        bar.close()
+    if empty:
+        print(f"Without a message, and so without an answer: {empty:,} of the rows.", file=sys.stderr)
+    if unknown:
+        print(f"With a label that the run does not know: {unknown:,} of the rows.", file=sys.stderr)
+    return metrics_of(run, np.concatenate(labels), np.concatenate(scores), label_column) if label_column else None
+
+
+def check_columns(path: Path, header: list[str], wanted: list[str], new: list[str]) -> None:
+    """Raise InputError where a wanted column is missing, or one that will be added is there."""
+    for name, argument in zip(wanted, ("text_column", "label_column"), strict=False):
+        column_index(path, header, name, argument)
+    if there := [name for name in new if name in header]:
+        raise InputError(f"{path} has a column {there[0]!r} already, which would be added; rename it")
+
+
+def metrics_of(run: TextClassifier, labels: np.ndarray, probabilities: np.ndarray, column: str | None) -> dict:
+    """Metrics of all rows with a known label, and of each class."""
+    if not len(labels):
+        raise InputError(f"no label of column {column!r} is a class of this run ({', '.join(map(str, run.classes_))})")
+    answers = run.decision_.answers(probabilities, run.positive_)
+    metrics = classification_metrics(labels, probabilities, run.positive_, answers)
+    return metrics | {"classes": per_class(labels, answers, list(map(str, run.classes_)))}
+
+
+def print_metrics(metrics: dict) -> None:
+    """Accuracy, precision, recall and F1 of the whole, then each class by itself."""
+    shown = ", ".join(f"{name} {metrics[name]:.2%}" for name in ("accuracy", "precision", "recall", "f1"))
+    print(f"On {metrics['n']:,} rows with a label: {shown}")
+    classes = pd.DataFrame(metrics["classes"]).T.astype({"n": int})
+    print(classes.to_string(formatters={name: "{:.2%}".format for name in ("precision", "recall", "f1")}))
