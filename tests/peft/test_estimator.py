@@ -31,7 +31,7 @@ def table(per_class: int, classes: int = 3) -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def fitted() -> TextClassifier:
-    return TextClassifier("lora", "practice", rank=4, epochs=3).fit(*table(12))
+    return TextClassifier("lora", "practice", rank=4, epochs=3, lr=1e-2).fit(*table(12))
 
 
 def test_it_learns_three_classes_and_knows_their_names(fitted):
@@ -155,3 +155,32 @@ def test_the_adapter_is_what_apply_and_finetune_give(fitted):
     torch.manual_seed(123)
     peft.apply(add_classification_head(model, 3), "lora", rank=4)
     assert peft.trainable_parameters(model).keys() == peft.trainable_parameters(fitted.model_).keys()
+
+
+# Of scikit-learn's checks, those that train nothing. Of the others, check_no_attributes_set_in_init fails: which options
+# there are depends on the method, so they are kept in one attribute. All further ones call fit with numbers as texts.
+CHECKS = (
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_parameters_default_constructible",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+    "check_mixin_order",
+)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learns_own_checks(name):
+    from sklearn.utils import estimator_checks
+
+    getattr(estimator_checks, name)("TextClassifier", TextClassifier("head", "practice", epochs=1))
+
+
+def test_scikit_learn_knows_that_it_takes_texts_and_runs_no_further_check():
+    from sklearn.utils.estimator_checks import check_estimator
+
+    with pytest.warns(UserWarning, match="[Cc]an't test estimator TextClassifier which requires input"):
+        results = check_estimator(TextClassifier("head", "practice", epochs=1), on_fail=None)
+    assert results and all(result["status"] == "passed" for result in results)

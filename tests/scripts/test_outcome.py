@@ -44,20 +44,8 @@ def rare(tmp_path):
 
 
 def run(command, data, out, *arguments):
-    result = command(
-        "finetune_spam",
-        "--method",
-        "head",
-        "--model",
-        "practice",
-        "--epochs",
-        1,
-        "--data",
-        data,
-        "--out",
-        out,
-        *arguments,
-    )
+    common = ["--method", "head", "--model", "practice", "--epochs", 1, "--data", data, "--out", out]
+    result = command("finetune_spam", *common, *arguments)
     assert result.status == 0, result.err
     return result.out, json.loads((out / "metrics.json").read_text(encoding="utf-8"))
 
