@@ -74,13 +74,16 @@ def fine_tune(
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)
 
+    positions = model.config.n_positions
+    longest = min(args.max_length or positions, positions)
+
     def measure_untuned() -> dict:
-        first, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
+        first, _, _ = make_batches(dataset, longest, args.batch_size, reference=True)
         return untuned(model, first, device, args.seed, recipe.pooling)
 
     before_method = measure_untuned if recipe.reference else dict
     total, before = prepare_model(model, len(dataset.classes), args.method, options, args.seed, before_method)
-    room = model.config.n_positions - model.virtual_positions()
+    room = min(longest, positions - model.virtual_positions())
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}

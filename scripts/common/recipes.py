@@ -30,6 +30,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
     parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument(
+        "--max-length",
+        type=cli.positive_int,
+        metavar="N",
+        help="read only the first N tokens of a message: less time and memory (default: as many as the model takes)",
+    )
+    parser.add_argument(
         "--accumulate",
         type=cli.positive_int,
         metavar="N",

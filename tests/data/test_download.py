@@ -204,7 +204,7 @@ def test_auto_does_not_hide_a_damaged_local_file(tmp_path):
 
 
 def test_unknown_source():
-    with pytest.raises(InputError, match="practise.*auto, sms, practice, unseen-words, unseen-order or a path"):
+    with pytest.raises(InputError, match="practise.*auto, sms, imdb, practice, unseen-words, unseen-order or a path"):
         load_dataset("practise")
     with pytest.raises(InputError, match="does not exist"):
         load_dataset("practise.csv")
