@@ -5,7 +5,7 @@
     https://ai.stanford.edu/~amaas/data/sentiment/
 
     aclImdb_v1.tar.gz   aclImdb/train/pos/4715_9.txt     review 4,715 of the positive ones to train on, nine stars
-                        aclImdb/train/urls_pos.txt       line 4,716: the page of its film
+                        aclImdb/train/urls_pos.txt       line 4,715, counted from 0: the page of its film
                         aclImdb/train/unsup/…            50,000 without a label, which are not read
 
 The archive is 84 MB. It is read member by member, and nothing of it is written to the disk.
@@ -56,8 +56,8 @@ def find_file(assets: str | Path | None = None, timeout: float = 10.0) -> Path:
 
 
 def read_reviews(path: str | Path) -> pd.DataFrame:
-    """The labelled reviews of the archive: ``part`` (train or test), ``label`` (pos or neg), ``film`` (the address of
-    its page) and ``text``, in the order that the published split begins with.
+    """The labelled reviews of the archive: ``part`` (train or test), ``label`` (pos or neg), ``film`` and
+    ``text``, in the order that the published split begins with.
 
     Raises InputError when the archive is damaged or has no reviews.
     """
@@ -90,9 +90,9 @@ def bar() -> tqdm:
 
 
 def film_of(films: dict[tuple[str, ...], list[str]], part: str, label: str, number: str) -> str:
-    """The page of a review's film; where the archive does not name it, the review stands for itself."""
+    """IMDb's name for a review's film, such as tt0453418; where the archive has none, the review stands for itself."""
     pages = films.get((part, label), [])
-    return pages[int(number)] if int(number) < len(pages) else f"{part}/{label}/{number}"
+    return pages[int(number)].split("/title/")[-1].split("/")[0] if int(number) < len(pages) else f"{part} {number}"
 
 
 def published_split(frame: pd.DataFrame, seed: int = 123) -> Splits:
