@@ -66,7 +66,7 @@ PUBLISHED: dict[str, tuple[Rate, ...]] = {
     "lora": (Rate(2e-4, LORA, 1024, GPT2_LORA),),
     "rslora": of_lora("its scale alpha/sqrt(rank) lies between 1 and the 8 of that run"),
     "dora": of_lora("the authors' script for LLaMA2-7B (NVlabs/DoRA) has 2e-4 too"),
-    "dylora": of_lora("its training was built on that code; its own scripts were not available to check"),
+    "dylora": of_lora("its own scripts were not available to check"),
     "minlora": of_lora("it computes the same"),
     "qlora": of_lora("artidoro/qlora has 2e-4 too, for models of 7B to 13B parameters"),
     "adapter": (
