@@ -96,7 +96,9 @@ PUBLISHED: dict[str, tuple[Rate, ...]] = {
             1024,
             "bloomz-560m, complaints in tweets, AdamW, 50 epochs",
         ),
-        Rate(5e-3, "juny116/eff_tl results/benchmark.md", 1600, "GPT-2 1558M, MNLI; the best of 1e-4 to 5e-3"),
+        Rate(
+            5e-3, "juny116/eff_tl results/benchmark.md", 1600, "GPT-2 1558M, a tenth of MNLI; the best of 1e-4 to 5e-3"
+        ),
     ),
     "p-tuning": (
         Rate(1e-3, f"{HUGGING_FACE}/sequence_classification/P_Tuning.ipynb", 1024, "RoBERTa-large, MRPC, AdamW"),
