@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
-        "--methods", type=methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
+        "--methods", type=cli.methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
     )
     parser.add_argument(
         "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
@@ -126,19 +126,6 @@ def fitting(rows: "list[Row]", settings: "Settings", assets: str | None) -> "lis
     for row in chosen:
         find_checkpoint(row.base(settings.model), assets)
     return chosen
-
-
-def methods(text: str) -> list[str]:
-    """``all`` or a comma-separated list of method names, in teaching order."""
-    import peft
-
-    wanted = list(peft.METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
-    for name in wanted:
-        if name not in peft.METHODS:
-            raise argparse.ArgumentTypeError(f"unknown method {name!r}; choose among {', '.join(peft.METHODS)}")
-    if not wanted:
-        raise argparse.ArgumentTypeError("no method is named; give a list such as head,lora,full, or all")
-    return [name for name in peft.METHODS if name in wanted]
 
 
 if __name__ == "__main__":
