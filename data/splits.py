@@ -40,8 +40,8 @@ def grouped_split(frame: pd.DataFrame, groups: Sequence, seed: int) -> Splits:
     """As ``stratified_split``, but rows of one group stay together: a group lies in one part, whole.
 
     Groups come in random order, large ones first, and each goes to the part that still lacks the largest share of its
-    labels. Every label has rows in each part; it needs SMALLEST_CLASS groups for that. The parts have a column
-    ``group``. Raises InputError where the groups do not allow it.
+    labels. Every label has rows in each part, which takes SMALLEST_CLASS groups. The parts have a column ``group``.
+    Raises InputError where the groups do not allow it.
     """
     counts = pd.crosstab(pd.Series(list(groups), name="group"), pd.Series(frame["label"].to_numpy(), name="label"))
     few = (counts > 0).sum()  # groups of each label
