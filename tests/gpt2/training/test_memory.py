@@ -35,7 +35,7 @@ print((memory().rss - before) // 10**6)
 @pytest.mark.skipif(not SMS.is_file(), reason="needs the SMS Spam Collection in GPT2_PEFT_ASSETS")
 @pytest.mark.skipif(sys.platform != "linux", reason="about the memory allocator of Linux")
 def test_memory_does_not_grow_with_the_steps_of_full_fine_tuning():
-    """30 steps whose gradient of the embedding has 26 MB: small tensors kept from each step had let 20 of these pile up,
+    """30 steps whose gradient of the embedding has 26 MB: small tensors kept from each step had let these pile up,
     each in a gap of its own, and a whole run took 11 GB in place of 0.7."""
     result = subprocess.run([sys.executable, "-c", RUN], cwd=ROOT, capture_output=True, text=True)
     assert int(result.stdout) < 400, result.stderr
