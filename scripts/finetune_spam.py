@@ -5,6 +5,7 @@
     python scripts/finetune_spam.py --method selective --recipe book           # Raschka (2024), chapter 6
     python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
     python scripts/finetune_spam.py @runs/FOLDER/command.txt --seed 124        # a run again, with another seed
+    python scripts/finetune_spam.py --method ia3 --model my_model --find-lr    # suggests a learning rate; no training
 
     torchrun --nproc-per-node 2 scripts/finetune_spam.py --method lora          # several processes or GPUs, same result
 
@@ -15,14 +16,13 @@ Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.p
 import argparse
 import contextlib
 import io
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_options
-from common.recipes import POOLINGS, RECIPE_OPTIONS, RECIPES, make_recipe
+from common.recipes import RECIPE_OPTIONS, add_training_arguments, lr_source, make_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,7 @@ def fine_tune(
     stack: contextlib.ExitStack,
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
+    from common import find_lr
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
     from common.prepare import load_data, make_batches, run_settings, untuned
     from common.runs import new_folder, write_command
@@ -66,6 +67,8 @@ def fine_tune(
     from gpt2.training.runs import locked, open_run
     from peft.applying import prepare_classifier
 
+    if args.find_lr is not None:
+        find_lr.check(args)
     with main_first():
         dataset, model = load_data(args), load_gpt2(checkpoint.source, args.assets)
     check_vocabulary(model.config.vocab_size, get_tokenizer())
@@ -73,19 +76,26 @@ def fine_tune(
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)
 
+    positions = model.config.n_positions
+    longest = min(args.max_length or positions, positions)
+
     def measure_untuned() -> dict:
-        first, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
+        first, _, _ = make_batches(dataset, longest, args.batch_size, reference=True)
         return untuned(model, first, device, args.seed, recipe.pooling)
 
     before_method = measure_untuned if recipe.reference else dict
     total, before = prepare_classifier(model, len(dataset.classes), args.method, options, args.seed, before_method)
-    room = model.config.n_positions - model.virtual_positions()
+    room = min(longest, positions - model.virtual_positions())
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
+    config |= {"lr_source": lr_source(args, model.config.n_embd)}
 
     batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
 
+    if args.find_lr is not None:
+        describe_run(model, dataset, config, cut, describe(device))
+        return find_lr.find_lr(args, model, batches["train"], recipe, device, batching)
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
         if is_main():
@@ -113,43 +123,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
     cli.add_model_arguments(parser)
     cli.add_data_arguments(parser, protocol="published")
-    parser.add_argument(
-        "--recipe",
-        default="default",
-        choices=RECIPES,
-        help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
-    )
-    parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
-    parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--accumulate",
-        type=cli.positive_int,
-        metavar="N",
-        help="add up the gradients of N batches before a step: as one batch N times as large, in the memory of one",
-    )
-    parser.add_argument("--lr", type=float, help="learning rate (default: one that suits the method)")
-    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
-    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
-    parser.add_argument(
-        "--split-seed",
-        type=cli.seed,
-        metavar="SEED",
-        help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
-    )
-    parser.add_argument(
-        "--class-weights", choices=("balanced",), help="rare classes count as much as frequent ones while training"
-    )
-    parser.add_argument(
-        "--threshold",
-        type=threshold,
-        metavar="RULE",
-        help="of two classes, when the rarer one (or spam) is answered: from a probability such as 0.5 on (default), "
-        "best-f1, or precision=0.99; chosen on validation data",
-    )
-    parser.add_argument(
-        "--calibrate", action="store_true", help="temperature scaling on validation data: confidence nearer to accuracy"
-    )
-    parser.add_argument("--pooling", choices=POOLINGS, help="what the head reads (default: last, the last token)")
+    add_training_arguments(parser)
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     parser.add_argument(
         "--batching",
@@ -173,13 +147,6 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     args = parser.parse_args(argv)
     args.given = argv
     return args, method_options(parser, args, RECIPE_OPTIONS.get((args.recipe, args.method), {}))
-
-
-def threshold(text: str) -> str:
-    """Type of an option: a rule for the threshold, checked before anything is trained."""
-    if not re.fullmatch(r"best-f1|(precision=)?(0?\.\d*[1-9]\d*|1(\.0*)?)", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rule; give a number such as 0.5, best-f1, or precision=0.99")
-    return text
 
 
 if __name__ == "__main__":
