@@ -157,7 +157,7 @@ def test_the_adapter_is_what_apply_and_finetune_give(fitted):
     assert peft.trainable_parameters(model).keys() == peft.trainable_parameters(fitted.model_).keys()
 
 
-# Of scikit-learn's checks, those that train nothing. Of the others, check_no_attributes_set_in_init fails: which options
+# Of scikit-learn, those that train nothing. Of the others, check_no_attributes_set_in_init fails: which options
 # there are depends on the method, so they are kept in one attribute. All further ones call fit with numbers as texts.
 CHECKS = (
     "check_estimator_cloneable",
