@@ -22,23 +22,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gpt2.checkpoints.fingerprints import parameters_of
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
-from gpt2.errors import RunError
 from gpt2.metrics import classification_metrics
 from gpt2.training.batching import MessageBatches, grouped
 from gpt2.training.curve import LearningCurve, measure
 from gpt2.training.decision import AS_TRAINED, Decision
-from gpt2.training.distributed import data_parallel, is_main, own_share, sum_over_processes
+from gpt2.training.distributed import data_parallel, own_share
 from gpt2.training.frozen_features import FrozenFeatureCache, choose_batching
 from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
 from gpt2.training.reference import keep_generator, restore_generator
-
-CHECK_EVERY = 10  # steps between looks at the loss: each look makes a GPU wait
+from gpt2.training.running_loss import RunningLoss
 
 
 @dataclass
@@ -49,6 +46,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)  # one row an epoch; row 0 is before training
     best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch so far
     seconds_training: float = 0.0  # without evaluations
+    steps: list[dict] = field(default_factory=list)  # one row a batch: loss and accuracy of its messages
     curve: list[dict] = field(default_factory=list)  # one row a point, see gpt2/training/curve.py
     generator: str = ""  # state of the global random generator, where the recipe follows the reference
 
@@ -142,6 +140,7 @@ def finetune(
         seconds = time.perf_counter() - curve.seconds - start
         curve.end_epoch()
         progress.seconds_training += seconds
+        progress.steps += running.rows(epoch * steps)
 
         train_loss, train_accuracy = running.finish()
         progress.history.append(history_row(epoch + 1, train_loss, train_accuracy, validate(), seconds))
@@ -154,54 +153,6 @@ def finetune(
 
     restore_best(model, progress)
     return progress
-
-
-class RunningLoss:
-    """Loss and accuracy over the messages of an epoch while the weights still move, and the progress bar that shows it.
-
-    Numbers stay on the device, and are looked at every CHECK_EVERY steps. They lie in one tensor: a small tensor kept
-    from each step would sit where the step's large ones were, and the memory between could not be used again. Raises
-    RunError when the loss is not finite.
-    """
-
-    def __init__(self, epoch: int, recipe: Recipe, steps: int):
-        self.epoch, self.recipe = epoch, recipe
-        self.table: Tensor | None = None  # (2, steps): loss and right answers, sums over a batch
-        self.sizes: list[float] = []
-        title, hidden = f"epoch {epoch + 1}/{recipe.epochs}", None if is_main() else True
-        self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=hidden)
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, size: float) -> None:
-        """``loss``: the sum over the ``size`` messages of a batch."""
-        if self.table is None:
-            self.table = torch.zeros(2, self.bar.total, device=loss.device)
-        self.table[0, len(self.sizes)] = loss.detach()
-        self.table[1, len(self.sizes)] = (logits.detach().argmax(dim=-1) == labels).sum()
-        self.sizes.append(size)
-        self.bar.update()
-        if len(self.sizes) % CHECK_EVERY == 0 or len(self.sizes) == self.bar.total:
-            recent = self.mean(0, CHECK_EVERY)
-            self.bar.set_postfix(loss=f"{recent:.3f}")
-            if not math.isfinite(recent):
-                self.bar.close()
-                raise RunError(
-                    f"the loss is {recent} in epoch {self.epoch + 1}: training has diverged; "
-                    f"try a learning rate of {self.recipe.lr / 10:.0e}, a tenth of the present one"
-                )
-
-    def mean(self, row: int, last: int | None = None) -> float:
-        """The mean over the messages of the ``last`` steps (default: all), of all processes: of the loss (row 0) or of
-        right answers (row 1)."""
-        assert self.table is not None  # a step has been added
-        first = 0 if last is None else max(0, len(self.sizes) - last)
-        total = sum_over_processes(self.table[row, first : len(self.sizes)].sum())
-        messages = sum_over_processes(torch.tensor(float(sum(self.sizes[first:])), device=total.device))
-        return (total / messages).item()
-
-    def finish(self) -> tuple[float, float]:
-        """Loss and accuracy of the epoch."""
-        self.bar.close()
-        return self.mean(0), self.mean(1)
 
 
 def class_weights(labels: Sequence[int], device: torch.device) -> Tensor:

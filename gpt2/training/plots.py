@@ -20,11 +20,16 @@ from gpt2.training.plot_text import drawable, plain_text
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b6b6b"
 
 
-def plot_curves(history: pd.DataFrame, file: Path) -> None:
-    """Loss and accuracy over the epochs, for training and validation messages."""
+def plot_curves(history: pd.DataFrame, steps: pd.DataFrame, file: Path) -> None:
+    """Loss and accuracy over the epochs, for training and validation; ``steps``, a row a batch, as a faint line
+    of means over a twentieth of an epoch."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
+    per_epoch = max(len(steps) // max(history.epoch.max(), 1), 1)
+    smoothed = steps.rolling(max(per_epoch // 20, 1), min_periods=1).mean() if len(steps) else steps
     for axes, what in ((left, "loss"), (right, "accuracy")):
+        if len(steps):
+            axes.plot(steps.step / per_epoch, smoothed[what], color=ORANGE, alpha=0.35, label="training, by step")
         axes.plot(history.epoch, history[f"train_{what}"], "o--", color=ORANGE, label="training (running mean)")
         axes.plot(history.epoch, history[f"validation_{what}"], "s-", color=BLUE, label="validation")
         axes.set_xlabel("epoch (0 = before training)")

@@ -3,6 +3,7 @@
 config.json          every setting, enough to repeat the run and to use its result; hashes of the data and the base
 metrics.json         the figures; ``status`` is running, interrupted, failed or finished
 history.csv          one row an epoch, row 0 before training
+steps.csv            one row a batch: loss and accuracy
 curves.png, confusion.png
 adapter/             what was learned
 state.safetensors    after each epoch, until the run is finished: weights, optimiser, history
@@ -166,17 +167,18 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, k
 
 
 def write_history(folder: Path, progress: Progress) -> None:
-    """history.csv and curves.png; curve.csv where the recipe asks for a learning curve."""
+    """history.csv, steps.csv and curves.png; curve.csv where the recipe asks for a learning curve."""
     from gpt2.training.plots import plot_curves
 
     history = pd.DataFrame(progress.history)
     with atomic_write(folder / "history.csv") as temporary:
         history.to_csv(temporary, index=False)
-    if progress.curve:
-        with atomic_write(folder / "curve.csv") as temporary:
-            pd.DataFrame(progress.curve).to_csv(temporary, index=False)
+    for name, rows in (("steps", progress.steps), ("curve", progress.curve)):
+        if rows:
+            with atomic_write(folder / f"{name}.csv") as temporary:
+                pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
     with atomic_write(folder / "curves.png") as temporary:
-        plot_curves(history, temporary)
+        plot_curves(history, pd.DataFrame(progress.steps), temporary)
 
 
 def write_confusion(folder: Path, labels: np.ndarray, answers: np.ndarray, classes: Sequence[str]) -> str | None:
