@@ -50,8 +50,8 @@ class Outcome:
         units = range(test["n"]) if self.dataset.units is None else self.dataset.units
         n = effective_number(self.answers == self.labels, units)
         low, high = wilson(test["accuracy"] * n, n)
-        parts = self.parts | {"test": test | {"accuracy_interval": [low, high]}}
-        return parts | {
+        return self.parts | {
+            "accuracy_interval": [low, high],
             "classes": per_class(self.labels, self.answers, self.dataset.classes),
             "baselines": self.baselines(),
             "calibration_error": calibration_error(self.reliability),
@@ -96,12 +96,15 @@ class Outcome:
         shown = ["accuracy", "precision", "recall", "f1", "loss", "n"]
         formats = {key: "{:.2%}".format for key in shown[:4]} | {"loss": "{:.4f}".format}
         rows = {name: figures[name] for name in self.parts}
-        rows |= {"TF-IDF, test": figures["baselines"]["tfidf"], "majority, test": figures["baselines"]["majority"]}
+        rows |= {
+            "TF-IDF, test": figures["baselines"]["tfidf"],
+            f"always {one_line(self.dataset.majority()[0])}, test": figures["baselines"]["majority"],
+        }
         table = pd.DataFrame(rows).T.reindex(columns=shown).astype({"n": int})
         print("\n" + table.to_string(formatters=formats, na_rep="–"))
         positive = self.dataset.positive
         about = f"of class {one_line(positive)}" if positive else "averaged over the classes"
-        low, high = figures["test"]["accuracy_interval"]
+        low, high = figures["accuracy_interval"]
         print(f"(precision, recall and F1 {about}; 95 % interval of the test accuracy {low:.1%} to {high:.1%})")
         if self.decision.rule != "0.5":
             print(f"Answers {positive} from probability {self.decision.threshold:.3f} on ({self.decision.rule}).")

@@ -58,7 +58,7 @@ def test_three_classes_each_by_itself_and_the_baselines_beside(command, three_cl
     for name, found in metrics["classes"].items():
         hit = ((predictions.label == name) & (predictions.predicted == name)).sum()
         assert found["recall"] == pytest.approx(hit / 6)
-    low, high = metrics["test"]["accuracy_interval"]
+    low, high = metrics["accuracy_interval"]
     right = int((predictions.label == predictions.predicted).sum())
     assert (low, high) == pytest.approx(tuple(binomtest(right, 18).proportion_ci(method="wilson")), abs=1e-6)
     assert metrics["baselines"]["majority"]["accuracy"] == pytest.approx(1 / 3)

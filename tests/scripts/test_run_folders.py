@@ -186,10 +186,10 @@ def test_a_reader_that_leaves_early_does_not_undo_a_finished_run(command, argume
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     experiment = importlib.import_module("common.experiment").Experiment
 
-    def print_table(self, results, metrics):
+    def print_report(self, outcome, metrics, note):
         raise RuntimeError("nobody reads")  # like BrokenPipeError, for which ``command`` has no pipe
 
-    monkeypatch.setattr(experiment, "print_table", print_table)
+    monkeypatch.setattr(experiment, "print_report", print_report)
     command("finetune_spam", *arguments)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["status"] == "finished" and metrics["test"]["n"] > 0
