@@ -124,7 +124,8 @@ def draw(found: Sequence[RunAnatomy], labels: Sequence[str]) -> Figure:
     figure.supxlabel("index of the singular value", fontsize=10)
     figure.supylabel("singular value of ΔW\n(median over the blocks; band: smallest to largest)", fontsize=10)
     lines = {line.get_label(): line for axes in panels.flat for line in axes.lines}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(4, len(lines)), frameon=False)
+    shown = [f" {label}" for label in labels if f" {label}" in lines]
+    figure.legend([lines[label] for label in shown], shown, loc="outside upper center", ncols=len(LINES), frameon=False)
     return figure
 
 
@@ -195,8 +196,7 @@ def loss_section(found: Sequence[RunAnatomy], keep: float) -> list[str]:
     return [
         "## Language loss on general text",
         "",
-        f"In nats per token. *Intruders {done}*: their singular values in the fine-tuned weights are set to {keep:g} of "
-        "what they were.",
+        f"In nats per token. *Intruders {done}*: in the fine-tuned weights, with the head of the language model.",
         "",
         table(["run", "pretrained", "fine-tuned", f"intruders {done}"], rows),
         "",

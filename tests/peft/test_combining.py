@@ -1,4 +1,4 @@
-"""Updates combined: TIES and DARE by their definitions. (Against the library: tests/parity/test_arithmetic_parity.py.)"""
+"""Updates combined: TIES and DARE by their definitions. (The library: tests/parity/test_arithmetic_parity.py.)"""
 
 import pytest
 import torch
