@@ -124,11 +124,11 @@ def effective_rank(values: Tensor) -> float:
 
 def rank_of(values: Tensor, rank: int | None = None, energy: float | None = None) -> int:
     """How many singular values to keep: ``rank``, or enough for this share of the energy; never one that is zero."""
-    if (rank is None) == (energy is None):
-        raise InputError("give either a rank or an energy", "rank")
     there = int((values > values[0] * len(values) * torch.finfo(values.dtype).eps).sum())
-    if rank is not None:
+    if rank is not None and energy is None:
         return min(whole_number("rank", rank), there)
+    if energy is None or rank is not None:
+        raise InputError("give either a rank or an energy", "rank")
     if not 0 < energy <= 1:
         raise InputError(f"energy is {energy}, expected a share above 0 and at most 1", "energy")
     return min(int((energy_shares(values) < energy).sum()) + 1, there)

@@ -31,7 +31,7 @@ from gpt2.errors import InputError
 from peft.lora import EmbeddingWithLoRA, LinearWithLoRA, LoRALayer
 
 
-def trim(delta: Tensor, density: float, generator: torch.Generator) -> Tensor:
+def trim(delta: Tensor, density: float, generator: torch.Generator | None = None) -> Tensor:
     """Keep this share of the numbers, the largest in absolute value; the others become zero. Nothing is random."""
     kept = delta.abs().flatten().topk(int(density * delta.numel())).indices
     mask = torch.zeros_like(delta).flatten()
@@ -39,12 +39,12 @@ def trim(delta: Tensor, density: float, generator: torch.Generator) -> Tensor:
     return delta * mask.view_as(delta)
 
 
-def drop_and_rescale(delta: Tensor, density: float, generator: torch.Generator) -> Tensor:
+def drop_and_rescale(delta: Tensor, density: float, generator: torch.Generator | None = None) -> Tensor:
     """Keep each number with probability ``density``, divided by it; the others become zero."""
     return delta * torch.bernoulli(torch.full_like(delta, density), generator=generator) / density
 
 
-def keep(delta: Tensor, density: float, generator: torch.Generator) -> Tensor:
+def keep(delta: Tensor, density: float, generator: torch.Generator | None = None) -> Tensor:
     """All of it."""
     return delta
 
@@ -76,7 +76,7 @@ def combine(
     deltas: list[Tensor],
     weights: list[float],
     combination_type: str,
-    density: float | None = None,
+    density: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """The combined update (out, in) of the tasks' updates, each (out, in) and with a weight.

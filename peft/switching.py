@@ -120,7 +120,7 @@ class Adapters:
                 if combination_type == "cat":
                     A, B = side_by_side(loras, own)
                 else:
-                    delta = combine([lora.delta() for lora in loras], own, combination_type, density, generator)
+                    delta = combine([lora.delta() for lora in loras], own, combination_type, density or 1.0, generator)
                     A, B = low_rank(delta, svd_rank or max(lora.rank for lora in loras))
                 result.set_submodule(name, with_update(layer, A, B))
         for task, model in models.items():

@@ -69,8 +69,9 @@ def examine(
         )
     losses = None
     if tokens is not None:
-        models = (base, restore_language_head(model), restore_language_head(without))
-        losses = tuple(language_loss(each, tokens) for each in models)
+        before = language_loss(base, tokens)
+        tuned, reduced = (language_loss(restore_language_head(each), tokens) for each in (model, without))
+        losses = before, tuned, reduced
     return RunAnatomy(name, config["method"], spectra, pd.DataFrame(rows), losses)
 
 
@@ -136,8 +137,8 @@ def draw_line(axes: Axes, spectra: list[np.ndarray], style: str, marker: str, co
     there = middle > LEAST * middle[0]
     index = np.arange(1, len(middle) + 1)[there]
     axes.fill_between(index, values.min(axis=0)[there], values.max(axis=0)[there], color=color, alpha=0.15, linewidth=0)
-    style = {"linestyle": style, "marker": marker, "markevery": 0.12, "color": color, "markersize": 5}
-    axes.plot(index, middle[there], label=f" {label}", **style)  # a space: matplotlib hides labels that begin with _
+    (line,) = axes.plot(index, middle[there], style, color=color, marker=marker, markevery=0.12, markersize=5)
+    line.set_label(f" {label}")  # a space: matplotlib hides labels that begin with _
 
 
 def report(found: Sequence[RunAnatomy], command: str, top: int, epsilon: float, keep: float) -> str:

@@ -62,7 +62,7 @@ def theirs(run_elsewhere, library_version, tmp_path_factory):
 def test_combined_updates(combination_type, theirs, agree):
     """The random masks of DARE are the same, for the same seed: both draw them by torch.bernoulli, task by task."""
     density = COMBINED[combination_type][1]
-    ours = combine(updates(), WEIGHTS, combination_type, density, torch.Generator().manual_seed(3))
+    ours = combine(updates(), WEIGHTS, combination_type, density or 1.0, torch.Generator().manual_seed(3))
     agree(f"combined by {combination_type}", "peft", ours, theirs[combination_type]["result"], 1e-6)
 
 
