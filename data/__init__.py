@@ -32,7 +32,11 @@ SOURCES = ("auto", "sms", "practice", *NAMES)
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Messages and their classes, in three parts, and what a person should know about them."""
+    """Messages and their classes, in three parts, and what a person should know about them.
+
+    What the split keeps together is a unit: the sentences of one word, the messages of one group. Messages of one unit
+    are not independent, so intervals and tests have to count ``units``. None: each message is a unit.
+    """
 
     name: str  # one of SOURCES but "auto", or the file's name
     protocol: str | None  # "published", "strict" or "grouped" for the SMS data, else None
@@ -42,6 +46,7 @@ class Dataset:
     validation: pd.DataFrame
     test: pd.DataFrame
     notes: tuple[str, ...]  # sentences to show: what was used, and why
+    units: pd.Series | None = None  # see below; of each test message; its name says what they are: word or group
 
     def sha256(self) -> str:
         """Of every text and label in the order of the three parts: equal for what trains and tests alike."""
@@ -169,10 +174,11 @@ def make_dataset(
         )
     positive = positive_class(classes, pd.concat(splits)["label"])
     ids = {label: index for index, label in enumerate(classes)}
+    units = next((test[column].astype(str) for column in ("word", "group") if column in test), None)
     train, validation, test = (
         part.assign(label=part["label"].map(ids).astype("int64"))[["text", "label"]] for part in splits
     )
-    return Dataset(name, protocol, classes, positive, train, validation, test, notes)
+    return Dataset(name, protocol, classes, positive, train, validation, test, notes, units)
 
 
 def protocol_unused(protocol: str) -> tuple[str, ...]:

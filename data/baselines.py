@@ -18,7 +18,7 @@ from data import Dataset
 from gpt2.metrics import classification_metrics
 
 SPLITS = ("train", "validation", "test")
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)  # C: larger means less regularisation
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4)  # C: larger means less regularisation
 
 
 def majority(dataset: Dataset) -> dict[str, dict]:
@@ -38,24 +38,36 @@ def fit_majority(dataset: Dataset) -> Callable[[Sequence[str]], np.ndarray]:
     return lambda texts: np.tile(proportions, (len(texts), 1))
 
 
-def fit_tfidf(dataset: Dataset) -> Callable[[Sequence[str]], np.ndarray]:
+def fit_tfidf(dataset: Dataset, strengths: Sequence[float] = STRENGTHS) -> Callable[[Sequence[str]], np.ndarray]:
     """Return the fitted classifier: texts -> (messages, classes) probabilities.
 
     tf-idf = how often a word stands in this message × how rare it is among the training messages. The
     strength of the regularisation is the one with the lowest validation loss; the test part is not looked at.
     """
+    vectorizer, models = tfidf_models(dataset, strengths)
+    losses = validation_losses(dataset, vectorizer, models)
+    best = models[min(losses, key=losses.__getitem__)]
+    return lambda texts: best.predict_proba(vectorizer.transform(texts))
+
+
+def tfidf_models(
+    dataset: Dataset, strengths: Sequence[float] = STRENGTHS
+) -> tuple[TfidfVectorizer, dict[float, LogisticRegression]]:
+    """A classifier for each strength C, fitted to the training part, and what turns texts into its features."""
     # Marks count as words: "!" and "£" tell spam, and a text of nothing but emoji still has features.
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]")
     features = vectorizer.fit_transform(dataset.train["text"])  # (messages, words and pairs)
-    held_out = vectorizer.transform(dataset.validation["text"])
-    models = [LogisticRegression(C=c, max_iter=1000).fit(features, dataset.train["label"]) for c in STRENGTHS]
+    labels = dataset.train["label"]
+    return vectorizer, {c: LogisticRegression(C=c, max_iter=1000).fit(features, labels) for c in strengths}
 
-    def validation_loss(model: LogisticRegression) -> float:
-        probabilities = model.predict_proba(held_out)
-        return log_loss(dataset.validation["label"], probabilities, labels=range(len(dataset.classes)))
 
-    best = min(models, key=validation_loss)
-    return lambda texts: best.predict_proba(vectorizer.transform(texts))
+def validation_losses(
+    dataset: Dataset, vectorizer: TfidfVectorizer, models: dict[float, LogisticRegression]
+) -> dict[float, float]:
+    """Strength -> loss on the validation part, nats per message."""
+    held_out, labels = vectorizer.transform(dataset.validation["text"]), dataset.validation["label"]
+    classes = range(len(dataset.classes))
+    return {c: log_loss(labels, model.predict_proba(held_out), labels=classes) for c, model in models.items()}
 
 
 def metrics_of(dataset: Dataset, predict: Callable[[Sequence[str]], np.ndarray]) -> dict[str, dict]:

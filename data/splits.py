@@ -40,8 +40,8 @@ def grouped_split(frame: pd.DataFrame, groups: Sequence, seed: int) -> Splits:
     """As ``stratified_split``, but rows of one group stay together: a group lies in one part, whole.
 
     Groups come in random order, large ones first, and each goes to the part that still lacks the largest share of its
-    labels. Every label has rows in each part; it needs SMALLEST_CLASS groups for that. Raises InputError where the
-    groups do not allow it.
+    labels. Every label has rows in each part; it needs SMALLEST_CLASS groups for that. The parts have a column
+    ``group``. Raises InputError where the groups do not allow it.
     """
     counts = pd.crosstab(pd.Series(list(groups), name="group"), pd.Series(frame["label"].to_numpy(), name="label"))
     few = (counts > 0).sum()  # groups of each label
@@ -75,7 +75,7 @@ def assign_groups(frame: pd.DataFrame, counts: pd.DataFrame, seed: int) -> Split
         without[part] &= row == 0
         left -= row > 0
     part = rows["group"].map(part_of)
-    train, validation, test = (rows[part == i].drop(columns="group").reset_index(drop=True) for i in range(3))
+    train, validation, test = (rows[part == i].reset_index(drop=True) for i in range(3))
     return train, validation, test
 
 

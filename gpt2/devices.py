@@ -3,10 +3,12 @@
 import contextlib
 import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from gpt2.errors import InputError
 
@@ -32,6 +34,24 @@ def choose_device(name: str = "auto", precision: str = "fast") -> torch.device:
     if name == "cuda":
         torch.set_float32_matmul_precision("high" if precision == "fast" else "highest")
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """What is built inside has shapes, but no numbers: on PyTorch's meta device, and nothing is drawn at random."""
+    with torch.device("meta"), NoDraws():
+        yield
+
+
+class NoDraws(TorchFunctionMode):
+    """Leaves out the random starts of layers: without memory they would do nothing, but load PyTorch's compiler first,
+    which takes more than a second."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager:

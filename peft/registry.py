@@ -23,7 +23,7 @@ class Method:
                        of ``options_type``, and changes the model in place
     options_type       the dataclass of its options
     summary            one sentence
-    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates.md); see learning_rate
+    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates); see learning_rate
     family             of the surveys (Lialin et al., 2023; Han et al., 2024): selective, reparametrised, additive or
                        hybrid
     why_not_mergeable  a sentence, where peft.merge refuses; None where it merges
@@ -78,7 +78,7 @@ SELECTIVE: dict[str, Any] = {
     "family": "selective",
     "why_not_mergeable": "it trains weights of the base itself, so there is nothing to merge",
 }
-LOW_RANK: dict[str, Any] = {"family": "reparametrised", "lr": 3e-3, "hugging_face": "LORA", "lora_head": True}
+LOW_RANK: dict[str, Any] = {"family": "reparametrised", "lr": 1e-3, "hugging_face": "LORA", "lora_head": True}
 BOTTLENECK: dict[str, Any] = {
     "family": "additive",
     "why_not_mergeable": "an adapter's non-linearity is more than a change of weights",
@@ -100,25 +100,25 @@ METHODS = {  # in teaching order
         "peft.selective:full",
         opt.Options,
         "Train every parameter: the baseline, and the method that needs the most memory.",
-        lr=5e-4,
+        lr=3e-4,
         **SELECTIVE,
     ),
     "head": Method(
         "peft.selective:head",
         opt.Options,
         'Train the new classification head only: a logistic regression on frozen features ("linear probing").',
-        lr=1e-2,
+        lr=3e-3,
         **SELECTIVE,
     ),
     "selective": Method(
         "peft.selective:selective",
         opt.SelectiveOptions,
         "Train the last blocks, the final norm and the head.",
-        lr=2e-3,
+        lr=1e-3,
         **SELECTIVE,
     ),
     "bitfit": Method(
-        "peft.selective:bitfit", opt.Options, "Train every bias and the head (BitFit).", lr=3e-3, **SELECTIVE
+        "peft.selective:bitfit", opt.Options, "Train every bias and the head (BitFit).", lr=1e-2, **SELECTIVE
     ),
     "layernorm": Method(
         "peft.selective:layernorm",
@@ -135,7 +135,10 @@ METHODS = {  # in teaching order
         **LOW_RANK,
     ),
     "rslora": Method(
-        "peft.lora:lora", opt.RsLoRAOptions, "LoRA whose update is scaled by alpha/sqrt(rank) (rsLoRA).", **LOW_RANK
+        "peft.lora:lora",
+        opt.RsLoRAOptions,
+        "LoRA whose update is scaled by alpha/sqrt(rank) (rsLoRA).",
+        **LOW_RANK | {"lr": 3e-3},
     ),
     "dora": Method(
         "peft.dora:dora",
@@ -147,7 +150,7 @@ METHODS = {  # in teaching order
         "peft.dylora:dylora",
         opt.DyLoRAOptions,
         "LoRA trained so that it can be cut to any smaller rank afterwards.",
-        **LOW_RANK,
+        **LOW_RANK | {"lr": 3e-3},
     ),
     "minlora": Method(
         "peft.minlora:minlora",
@@ -167,28 +170,28 @@ METHODS = {  # in teaching order
         "peft.adapters:adapter",
         opt.AdapterOptions,
         "Serial adapters (Houlsby): in every block after attention and after the MLP.",
-        lr=3e-3,
+        lr=1e-3,
         **BOTTLENECK,
     ),
     "adapter-pfeiffer": Method(
         "peft.adapters:adapter_pfeiffer",
         opt.AdapterOptions,
         "Serial adapters (Pfeiffer): in every block after the MLP only, half the cost of Houlsby's.",
-        lr=3e-3,
+        lr=1e-3,
         **BOTTLENECK,
     ),
     "adapter-parallel": Method(
         "peft.adapters:adapter_parallel",
         opt.AdapterOptions,
         "Parallel adapters (He et al.): in every block beside the MLP.",
-        lr=8e-3,
+        lr=3e-3,
         **BOTTLENECK,
     ),
     "mam": Method(
         "peft.unified:mam",
         opt.MAMOptions,
         "Mix-and-match: a prefix in attention and a scaled parallel adapter at the MLP (He et al.).",
-        lr=1e-3,
+        lr=3e-4,
         **VIRTUAL_TOKENS | {"family": "hybrid"},
     ),
     "ia3": Method(
@@ -203,7 +206,7 @@ METHODS = {  # in teaching order
         "peft.prompt:prompt",
         opt.PromptOptions,
         "A soft prompt: trained vectors before the text (Lester et al.).",
-        lr=1e-2,
+        lr=3e-3,
         hugging_face="PROMPT_TUNING",
         **VIRTUAL_TOKENS,
     ),
@@ -211,7 +214,7 @@ METHODS = {  # in teaching order
         "peft.prompt:p_tuning",
         opt.PTuningOptions,
         "A soft prompt out of an encoder, around the text as a template says (Liu et al.).",
-        lr=5e-3,
+        lr=3e-3,
         hugging_face="P_TUNING",
         **VIRTUAL_TOKENS,
     ),
@@ -227,7 +230,7 @@ METHODS = {  # in teaching order
         "peft.prefix:prefix",
         opt.PTuningV2Options,
         "Keys and values before the text in every block, trained directly (Liu et al.).",
-        lr=3e-2,
+        lr=1e-2,
         hugging_face="PREFIX_TUNING",
         **VIRTUAL_TOKENS,
     ),

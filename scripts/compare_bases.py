@@ -1,12 +1,12 @@
 """What the base model is worth: the same methods on several bases, from comparisons that compare_methods.py made.
 
     python scripts/compare_methods.py --out results/practice --methods head,lora
-    python scripts/compare_methods.py --out results/random --methods head,lora --model runs/random
+    python scripts/compare_methods.py --out results/random --methods head,lora --model random:practice
     python scripts/compare_bases.py random=results/random practice=results/practice --out results/bases
 
 The folders must hold the same data, protocol, epochs and seeds, and so the same test messages. Every base is compared
 with the last one named, method by method and message by message; runs of which only results.csv is left, by their
-means.
+means. Rows that settings files have added are left out.
 Leaves bases.md, bases.csv and bases.png.
 """
 
@@ -64,6 +64,7 @@ def read(bases: dict[str, Path]) -> "tuple[pd.DataFrame, pd.DataFrame, dict]":
     and the settings that all share. Raises InputError when the folders are not of the same data and protocol."""
     import pandas as pd
 
+    from comparison.messages import read_messages
     from comparison.results import answers_of, correctness
 
     rows, answers, first = [], [], None
@@ -72,7 +73,7 @@ def read(bases: dict[str, Path]) -> "tuple[pd.DataFrame, pd.DataFrame, dict]":
             again = cli.command_line("compare_methods.py", "--out", folder)
             raise InputError(f"{folder} holds no results.csv; make one with {again}")
         runs = pd.read_csv(folder / "results.csv")
-        runs = runs[runs.rank_swept.isna()]
+        runs = runs[runs.run == runs.method + "-" + runs.seed.astype(str)]  # default options
         first = runs if first is None else first
         for key in SAME:
             mine, theirs = (table[key].astype(object).fillna("none").unique().tolist() for table in (runs, first))
@@ -83,21 +84,23 @@ def read(bases: dict[str, Path]) -> "tuple[pd.DataFrame, pd.DataFrame, dict]":
             if (folder / "runs" / row.run).is_dir():
                 answers.append((f"{name} {row.method}", row.seed, answers_of(folder / "runs" / row.run)))
     settings = {key: runs[key].iloc[0] for key in SAME}  # the same in all
-    return pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"]), correctness(iter(answers)), settings
+    accuracies = pd.DataFrame(rows, columns=["base", "method", "seed", "accuracy"])
+    known = (read_messages(folder, accuracies.seed.unique().tolist()) for folder in bases.values())
+    return accuracies, correctness(iter(answers), next(filter(None, known), None)), settings
 
 
 def report(summary: "pd.DataFrame", correct: "pd.DataFrame", names: list[str], settings: dict, command: str) -> str:
     """bases.md: a row a method, a column a base, and whether it differs from the last base."""
     import peft
     from common.markdown import DASH, code_block, counted, plain, plus_minus, points, table
-    from comparison.significance import LEVEL, holm, mcnemar
+    from comparison.significance import LEVEL, holm, sign_flip
 
     cells = {(row.method, row.base): row for row in summary.itertuples()}
     pairs = {}
     for method, name in cells:
         if {f"{name} {method}", f"{names[-1]} {method}"} <= set(correct) and name != names[-1]:
             difference = (correct[f"{name} {method}"] - correct[f"{names[-1]} {method}"]).dropna()
-            pairs[method, name] = mcnemar(int((difference == 1).sum()), int((difference == -1).sum()))
+            pairs[method, name] = sign_flip(difference.groupby(level="unit").sum().to_numpy())
     adjusted = dict(zip(pairs, holm(list(pairs.values())), strict=True))
 
     def cell(method: str, name: str) -> str:
@@ -121,9 +124,9 @@ def report(summary: "pd.DataFrame", correct: "pd.DataFrame", names: list[str], s
             code_block(command),
             "",
             f"Test accuracy in percent, mean ± standard deviation over {seeds} seeds. In brackets the difference from "
-            f"*{plain(names[-1])}* in points; \\* where an exact McNemar test on the same messages shows one (p < "
-            f"{LEVEL} after Holm's correction for the {len(pairs)} tests of this table; there is none where a "
-            "base's single answers are no longer available).",
+            f"*{plain(names[-1])}* in points; \\* where an exact test by sign flips on the same messages (McNemar's, "
+            f"where these are independent) shows one (p < {LEVEL} after Holm's correction for the {len(pairs)} tests "
+            "of this table; there is none where a base's single answers are no longer available).",
             "",
             table(["method", *map(plain, names)], rows),
             "",

@@ -2,23 +2,31 @@
 
     python scripts/compare_methods.py --methods head,lora,full --seeds 3
     python scripts/compare_methods.py --protocol published --out results/published --jobs 2
-    python scripts/compare_methods.py --rank-sweep --out results/strict          # adds LoRA at ranks 1 to 64
+    python scripts/compare_methods.py --experiments experiments --out results/published      # adds rows of your own
+    python scripts/compare_methods.py --experiments experiments/ranks --out results/strict   # LoRA at ranks 1 to 64
     python scripts/compare_methods.py --out results/strict --report-only         # the report again, from the runs
 
 One accuracy depends on its split: of 300 test messages one standard error is 1.2 points. So every method is run
 with several seeds, each seed draws another split, and all methods with one seed see the same messages, which lets them
 be compared message by message.
 
-The results folder has results.csv, report.md with its pictures, and a run folder for each method and seed. The same
-command resumes where it stopped: finished runs are not repeated, more --methods or --seeds add to what is there.
+The results folder has results.csv, report.md with its pictures, and a run folder for each row and seed. The same
+command resumes where it stopped: finished runs are not repeated, more --methods, --experiments or --seeds add to what
+is there. experiments/README.md says how to write a row.
 """
 
 import argparse
+import dataclasses
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common import cli
 from gpt2.errors import RunError
+
+if TYPE_CHECKING:
+    from comparison.rows import Row
+    from comparison.runs import Settings
 
 
 def main(argv: list[str]) -> None:
@@ -27,28 +35,21 @@ def main(argv: list[str]) -> None:
 
     from common.machine import machine
     from comparison.forgetting import find_texts
-    from comparison.runs import Settings, carry_out, finished_runs, main_runs, open_comparison, sweep_runs
+    from comparison.rows import Row, read_rows
+    from comparison.runs import Settings, all_runs, carry_out, finished_runs, open_comparison
     from gpt2.training.runs import locked
 
     out = Path(args.out)
     failures: dict[str, str] = {}
     find_texts(args.general_text, args.assets)  # a file that is not there is refused before anything is trained
     if not args.report_only:
-        data = choose_data(args)
-        settings = Settings(
-            checkpoint.source,
-            data,
-            args.protocol,
-            args.epochs,
-            args.text_column,
-            args.label_column,
-            args.device,
-            args.group_near_duplicates,
-            args.group_column,
-        )
-        runs = main_runs(args.methods, args.seeds) + (sweep_runs(args.seeds) if args.rank_sweep else [])
+        added = read_rows(args.experiments)
+        given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
+        settings = Settings(**given | {"model": checkpoint.source, "data": choose_data(args)})
+        rows = [*(Row(method, method) for method in args.methods), *fitting(added, settings, args.assets)]
+        runs = all_runs(rows, args.seeds)
         with locked(out):
-            open_comparison(out, settings, "python scripts/compare_methods.py " + shlex.join(argv), machine())
+            open_comparison(out, settings, rows, "python scripts/compare_methods.py " + shlex.join(argv), machine())
             failures = carry_out(out, runs, settings, args.assets, args.jobs)
     if finished_runs(out) or args.report_only:
         from comparison.report import write_report
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
-        "--methods", type=methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
+        "--methods", type=cli.methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
     )
     parser.add_argument(
         "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
@@ -79,7 +80,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="N",
         help="runs at a time, each with its share of the CPU's threads (default: %(default)s)",
     )
-    parser.add_argument("--rank-sweep", action="store_true", help="also LoRA and rsLoRA at ranks 1, 2, 4, … 64")
+    parser.add_argument(
+        "--experiments",
+        nargs="+",
+        default=[],
+        metavar="FOLDER|FILE",
+        help="add a row for each settings file NAME.toml that fits this data and protocol (see experiments/README.md)",
+    )
     parser.add_argument("--report-only", action="store_true", help="train nothing; write the report from what is there")
     parser.add_argument(
         "--general-text",
@@ -97,17 +104,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def choose_data(args: argparse.Namespace) -> str:
     """The data's name; what ``auto`` stands for is settled once, for all runs alike. Data that cannot be read or split
     is refused here, before anything is trained."""
-    from data import load_dataset
+    from common.prepare import load_data
 
-    dataset = load_dataset(
-        args.data,
-        args.protocol,
-        assets=args.assets,
-        text_column=args.text_column,
-        label_column=args.label_column,
-        group_near_duplicates=args.group_near_duplicates,
-        group_column=args.group_column,
-    )
+    dataset = load_data(argparse.Namespace(**vars(args), seed=123, split_seed=None))
     if args.data != "auto":
         return args.data
     if dataset.name != "sms":
@@ -115,17 +114,18 @@ def choose_data(args: argparse.Namespace) -> str:
     return dataset.name
 
 
-def methods(text: str) -> list[str]:
-    """``all`` or a comma-separated list of method names, in teaching order."""
-    import peft
+def fitting(rows: "list[Row]", settings: "Settings", assets: str | None) -> "list[Row]":
+    """The rows that fit this comparison; says which it leaves out. A base model that is not there is refused here."""
+    from gpt2.checkpoints.hub import find_checkpoint
 
-    wanted = list(peft.METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
-    for name in wanted:
-        if name not in peft.METHODS:
-            raise argparse.ArgumentTypeError(f"unknown method {name!r}; choose among {', '.join(peft.METHODS)}")
-    if not wanted:
-        raise argparse.ArgumentTypeError("no method is named; give a list such as head,lora,full, or all")
-    return [name for name in peft.METHODS if name in wanted]
+    why = {row.name: row.why_not(settings.data, settings.protocol) for row in rows}
+    if any(why.values()):
+        left_out = ", ".join(f"{name} ({reason})" for name, reason in why.items() if reason)
+        print(f"Left out, being of other data or another protocol: {left_out}.", flush=True)
+    chosen = [row for row in rows if not why[row.name]]
+    for row in chosen:
+        find_checkpoint(row.base(settings.model), assets)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from gpt2.config import SIZES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES += [ROOT / "notebooks/README.md", *sorted((ROOT / "gpt2").rglob("*.md"))]
+PAGES += [ROOT / "notebooks/README.md", ROOT / "experiments/README.md", *sorted((ROOT / "gpt2").rglob("*.md"))]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 NOTES = ("91.44", "93.29", "90.33", "98.00")  # notes of a 2024 article, and in no book
 

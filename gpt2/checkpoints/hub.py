@@ -3,6 +3,7 @@
 Nothing here imports PyTorch, so a command can say which model it will use before the slow imports begin.
 """
 
+import dataclasses
 import functools
 import os
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from gpt2.errors import InputError, RunError
 PRACTICE_FOLDER = Path(__file__).parents[1] / "practice"
 ASSETS_VARIABLE = "GPT2_PEFT_ASSETS"
 PROBE_SECONDS = 1.2
+RANDOM = "random:"
 DOWNLOAD_MB = {"gpt2": 548, "gpt2-medium": 1520, "gpt2-large": 3247, "gpt2-xl": 6432}
 
 
@@ -26,6 +28,7 @@ class Checkpoint:
     path: Path  # a folder with config.json and safetensors, or one .safetensors file
     name: str | None = None
     notes: tuple[str, ...] = ()  # what the person should know about the choice
+    random: bool = False  # only the shape counts: of ``name``, or of the file
 
 
 def find_checkpoint(source: str | Path = "auto", assets: str | Path | None = None) -> Checkpoint:
@@ -33,10 +36,18 @@ def find_checkpoint(source: str | Path = "auto", assets: str | Path | None = Non
 
     ``assets`` (or the environment variable GPT2_PEFT_ASSETS) names a folder to look in first, as in
     ``assets/gpt2/model.safetensors``. ``auto`` is ``gpt2`` where it is at hand or can be downloaded, else
-    ``practice``. Raises InputError when there is no such checkpoint, RunError when a download breaks off.
+    ``practice``. ``random:NAME|PATH`` is a model of the same shape with random weights, always the same ones; of a
+    name nothing is downloaded. Raises InputError when there is no such checkpoint, RunError when a download breaks off.
     """
     source = str(source)
     assets_folder(assets)  # a wrong one is worth an error even where it is not needed
+    if source.startswith(RANDOM):
+        shape = source.removeprefix(RANDOM)
+        if shape not in SIZES and not Path(shape).expanduser().exists():
+            sizes = ", ".join(RANDOM + name for name in SIZES)
+            raise InputError(f"no model {source!r}; choose one of {sizes}, or {RANDOM} and a file or folder", "model")
+        known = Checkpoint(shape, Path(shape), shape) if shape in SIZES else find_checkpoint(shape)
+        return dataclasses.replace(known, source=RANDOM + known.source, random=True)
     if source == "practice":
         return Checkpoint("practice", PRACTICE_FOLDER, "practice")
     if source == "auto":

@@ -20,32 +20,39 @@ from gpt2.checkpoints.fingerprints import plain_name, read_fingerprints, sha256,
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.classifier import has_classification_head
 from gpt2.config import HEAD_DIM, SIZES, GPT2Config
+from gpt2.devices import without_memory
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+RANDOM_SEED = 123
 MASK_BUFFER = re.compile(r"h\.\d+\.attn\.(masked_)?bias")  # older files carry the causal mask along
 
 
 def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> GPT2:
     """A GPT2 in float32 on the CPU, in evaluation mode, whatever the precision of the file.
 
-    source   a name of SIZES, ``auto``, a folder in the Hugging Face layout, or a .safetensors file
+    source   a name of SIZES, ``auto``, a folder in the Hugging Face layout, or a .safetensors file; with ``random:``
+             before it, a model of that shape with random weights, the same ones each time
     assets   a local folder to look for named models in (default: the environment variable GPT2_PEFT_ASSETS)
 
     Reads tensor by tensor, so memory peaks little above the model's own size. GPT-2 124M asked for by name is
     checked against the published weights' sha256. Raises InputError naming the file and tensor that is wrong.
     """
     checkpoint = find_checkpoint(source, assets)
+    if checkpoint.random and checkpoint.name:
+        return random_gpt2(SIZES[checkpoint.name])
     files = weight_files(checkpoint.path)
     config = read_config(checkpoint.path, files)
+    if checkpoint.random:
+        return random_gpt2(config)
     if checkpoint.name == "gpt2" and config != SIZES["gpt2"]:  # the tensors alone do not show the number of heads
         raise InputError(
             f"{checkpoint.path}: config.json is not GPT-2 124M's, which has {SIZES['gpt2']}; download it again, "
             "or load your own weights by their path instead of by the name gpt2"
         )
-    with torch.device("meta"):  # shapes without memory, so no weight is drawn at random only to be overwritten
+    with without_memory():  # no weight is drawn at random only to be overwritten
         model = GPT2(config)
     del model.lm_head.weight  # one memory for both, below
     model = model.to_empty(device="cpu")
@@ -53,6 +60,13 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
     known = read_fingerprints() if checkpoint.name == "gpt2" else None
     read_tensors(model, files, known, tied=is_tied(checkpoint.path))
     return model.eval()
+
+
+def random_gpt2(config: GPT2Config) -> GPT2:
+    """A model as it is before pretraining, drawn from a fixed seed; the caller's random numbers go on as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        return GPT2(config).eval()
 
 
 def layout(config: GPT2Config) -> dict[str, tuple[str, ...]]:

@@ -25,12 +25,12 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from gpt2.checkpoints.fingerprints import fingerprints, parameters_of, same_base, uncompiled
 from gpt2.classifier import add_classification_head, has_classification_head
+from gpt2.devices import without_memory
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
@@ -205,7 +205,7 @@ def insert(model: nn.Module, config: dict, changes: dict, shapes: dict[str, tupl
         put_in(model, method, **options)
         finish(model)
 
-    with torch.device("meta"):  # shapes without memory: what would these options build?
+    with without_memory():  # what would these options build?
         shadow = copy.deepcopy(model, {id(p): nn.Parameter(p.to("meta")) for p in model.parameters()})
         prepare(shadow, **saved | small | ({"quantize": False} if "quantize" in saved else {}))
     wanted = sum(parameter.numel() for parameter in adapter_tensors(shadow).values())

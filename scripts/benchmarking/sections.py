@@ -4,16 +4,13 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from benchmarking.generation import measure_generation
 from benchmarking.methods import measure_method, serve
 from benchmarking.profile import measure_profile
 from benchmarking.scaling import measure_scaling
-from gpt2 import GPT2, GPT2Config
+from gpt2 import GPT2Config
 from gpt2.checkpoints.hub import find_checkpoint
-from gpt2.checkpoints.weights import save_gpt2
-from gpt2.config import SIZES
+from gpt2.checkpoints.weights import load_gpt2, save_gpt2
 from gpt2.errors import InputError
 
 
@@ -37,15 +34,12 @@ def sections(
 
 def model_folder(model: str, assets: str | None, folder: Path) -> Path:
     """The folder of a checkpoint in the Hugging Face layout, which both libraries read; ``random:`` ones are made."""
-    kind, _, size = model.partition(":")
-    if kind == "random" and size:
-        if size not in SIZES:
-            raise InputError(f"--model {model}: no such size; choose one of {', '.join(f'random:{s}' for s in SIZES)}")
-        print(f"Making random weights of the size of {size}.", flush=True)
-        torch.manual_seed(123)
-        save_gpt2(GPT2(SIZES[size]), folder / "model")
+    checkpoint = find_checkpoint(model, assets)
+    path = checkpoint.path
+    if checkpoint.random:
+        print(f"Making random weights of the size of {checkpoint.name or path}.", flush=True)
+        save_gpt2(load_gpt2(model), folder / "model")
         return folder / "model"
-    path = find_checkpoint(model, assets).path
     if not (path / "config.json").is_file():
         raise InputError(
             f"--model {model}: {path} is no folder with a config.json, which transformers needs to load it"

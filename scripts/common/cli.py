@@ -81,6 +81,19 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def methods(text: str) -> list[str]:
+    """Type of an option: ``all`` or a comma-separated list of method names, in teaching order."""
+    import peft
+
+    wanted = list(peft.METHODS) if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    for name in wanted:
+        if name not in peft.METHODS:
+            raise argparse.ArgumentTypeError(f"unknown method {name!r}; choose among {', '.join(peft.METHODS)}")
+    if not wanted:
+        raise argparse.ArgumentTypeError("no method is named; give a list such as head,lora,full, or all")
+    return [name for name in peft.METHODS if name in wanted]
+
+
 def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Add ``--model``, ``--assets`` and ``--device``."""
     parser.add_argument(
@@ -88,7 +101,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") 
         default=default,
         metavar="NAME|PATH",
         help="auto (gpt2 if it is available, else practice), gpt2, gpt2-medium, gpt2-large, gpt2-xl, practice, or a "
-        "folder or .safetensors file in the Hugging Face layout (default: %(default)s)",
+        "folder or .safetensors file in the Hugging Face layout; random:NAME for random weights in the shape of NAME "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--assets",

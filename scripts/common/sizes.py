@@ -1,10 +1,9 @@
 """How much would be trained? Found out on PyTorch's meta device: shapes without memory."""
 
-import torch
-
 import peft
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head
+from gpt2.devices import without_memory
 from gpt2.errors import InputError
 
 
@@ -13,7 +12,7 @@ def check_size(method: str, options: dict, config: GPT2Config, classes: int) -> 
     large = {name: value for name, value in options.items() if isinstance(value, int) and value > config.n_embd}
     if not large:
         return
-    with torch.device("meta"):
+    with without_memory():
         model = add_classification_head(GPT2(config), classes)
         total = sum(p.numel() for p in model.parameters())
         peft.apply(model, method, **options)

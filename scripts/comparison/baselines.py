@@ -1,56 +1,29 @@
 """What the methods have to beat, on the same test messages: no learning, no neural network, no training.
 
-The classifiers are fitted once and their answers kept in OUT/baselines.json.
+The classifiers are fitted once for each seed, and their answers kept in OUT/baselines.json.
 """
-
-from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from data import Dataset, load_dataset
+from data import Dataset
 from data.baselines import fit_majority, fit_tfidf
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.devices import choose_device
-from gpt2.files import write_json
 from gpt2.metrics import classification_metrics
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, encode
 from gpt2.training.finetune import evaluate
-from gpt2.training.runs import read_json, without_nan
 
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
 UNTUNED = "untuned model, random head"
 
 
-def baselines(out: Path, settings: dict, seeds: Iterable[int], assets: str | None) -> dict[int, dict]:
-    """seed -> name -> {"metrics": of the test part, "right": [1, 0, …] for each test message in order}."""
-    file = out / "baselines.json"
-    known = read_json(file)
-    missing = [seed for seed in seeds if str(seed) not in known]
-    for seed in tqdm(missing, desc="baselines", unit="seed", leave=False, disable=None):
-        dataset = load_dataset(
-            settings["data"],
-            settings["protocol"],
-            seed,
-            assets,
-            text_column=settings["text_column"],
-            label_column=settings["label_column"],
-            published_seed=seed,
-            group_near_duplicates=settings.get("group_near_duplicates", False),
-            group_column=settings.get("group_column"),
-        )
-        known[str(seed)] = without_nan(answers(dataset, settings, seed, assets))
-        write_json(file, known)
-    return {seed: known[str(seed)] for seed in seeds}
-
-
 def answers(dataset: Dataset, settings: dict, seed: int, assets: str | None) -> dict[str, dict]:
-    """What the three say to the test messages of one split."""
+    """What the three say to the test messages of one split: name -> {"metrics": of the test part, "right": [1, 0, …]
+    for each test message in order}."""
     test, index = dataset.test, dataset.classes.index(dataset.positive) if dataset.positive else None
     labels = test.label.to_numpy()
     probabilities = {

@@ -2,26 +2,26 @@
 
 import csv
 import datetime
-import functools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-import peft
 from common.markdown import DASH, code, code_block, counted, operations, plain, plus_minus, points, size, table, unique
-from comparison.memory import CHECKED, MESSAGES, METHODS, SHAPES, TABLE, TOKENS, budget, check, with_method
-from comparison.plots import rank_sweep, scatter
+from comparison.baselines import TFIDF
+from comparison.memorising import memorising_section
+from comparison.memory import check
+from comparison.messages import Messages
+from comparison.plots import scatter
 from comparison.results import Results
-from comparison.runs import without_folders
+from comparison.rows import base_name
+from comparison.runs import NO_GROUPS, without_folders
+from comparison.sections import memory_section, sweep_section, taxonomy_section
 from comparison.significance import DRAWS, LEVEL
-from comparison.summary import Summary, forgetting, rank_reading, reading, summarise
-from comparison.taxonomy import MESSAGE_TOKENS, dissect
-from gpt2.config import SIZES
+from comparison.summary import Summary, forgetting, reading, summarise
+from comparison.taxonomy import MESSAGE_TOKENS
 from gpt2.files import atomic_write, write_json
 from gpt2.training.runs import read_json
-from peft.quantization import bits_per_weight
-
-SCALINGS = {"lora": "lora, scaled by α/r", "rslora": "rslora, scaled by α/√r"}
 
 
 def write_report(out: Path, results: Results, check_memory: bool) -> Path:
@@ -34,6 +34,7 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
     sections = [
         *heading(results, summary),
         *main_section(out, results, summary),
+        *memorising_section(results.correct, results.messages, in_order(summary)),
         *sweep_section(out, summary),
         "## Forgetting",
         *forgetting(results, summary, read_json(out / "general_text.json")),
@@ -49,16 +50,17 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
 
 def heading(results: Results, summary: Summary) -> list[str]:
     """What was compared, how, and on what."""
-    settings, machine, runs = results.record["settings"], results.record["machine"], results.main
+    settings, machine, runs = NO_GROUPS | results.record["settings"], results.record["machine"], results.main
     protocol = f", {settings['protocol']} protocol" if runs.protocol.notna().all() else ""
     commands = "\n".join(dict.fromkeys(map(without_folders, results.record["commands"])))
     seeds, counts = sorted(summary.sizes), sorted(set(summary.sizes.values()))
     shares = sorted({f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in runs.itertuples()})
-    model, data = Path(settings["model"]).name, Path(settings["data"]).name
+    model, data = base_name(settings["model"]), Path(settings["data"]).name
     facts = [
         f"model {code(model)}, data {code(data)}{protocol}, {counted(settings['epochs'], 'epoch')}",
         f"seeds {', '.join(map(str, seeds))}: each draws its own split, the new head and the order of the messages; "
-        f"all methods with one seed see the same split, with {' or '.join(f'{n:,}' for n in counts)} test messages",
+        f"all rows with one seed see the same split, with {' or '.join(f'{n:,}' for n in counts)} test messages",
+        *kept_together(settings, results.messages),
         f"{len(results.runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
         f"{machine['torch']}; runs {'; '.join(shares)}",
@@ -71,10 +73,25 @@ def heading(results: Results, summary: Summary) -> list[str]:
     if results.unfinished:
         rows = "\n".join(f"- `{name}`: {plain(why)}" for name, why in results.unfinished.items())
         text.append(f"**Not finished, and so not in the tables:**\n\n{rows}")
-    mixed = [m for m, part in runs.groupby("method", sort=False) if len(part[["options", "lr"]].drop_duplicates()) > 1]
+    mixed = [row for row, part in runs.groupby("row", sort=False) if len(part[["options", "lr"]].drop_duplicates()) > 1]
     if mixed:
-        text.append(f"**Careful:** runs of one method were made with different settings: {', '.join(mixed)}.")
+        text.append(f"**Careful:** runs of one row were made with different settings: {', '.join(mixed)}.")
     return text
+
+
+def kept_together(settings: dict, messages: Messages) -> list[str]:
+    """Which messages the split kept together, and that statistics count them as one."""
+    if messages.unit is None:
+        return []
+    by = {"word": "sentences of one word", "group": "messages of one group, near-copies of each other,"}[messages.unit]
+    if settings["group_column"]:
+        by = f"messages with one value of {code(settings['group_column'])}"
+    each = messages.table.groupby("seed").unit.agg(["nunique", "size"]).mean()
+    return [
+        f"{by} lie in one part of the split and are not independent: a test set has {each['nunique']:,.0f} "
+        f"{messages.unit}s with {each['size']:,.0f} messages (means over the seeds), and all intervals and tests are "
+        f"over {messages.unit}s"
+    ]
 
 
 def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
@@ -87,18 +104,30 @@ def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
     )
     scatter(drawn, "seconds", "seconds of training per epoch", out / "time.png", lines, logarithmic=False)
     cut = f" Too far below to be drawn: {', '.join(left_out)}." if left_out else ""
-    columns = ["method", "test accuracy, %", "F1, %", "against the best, points", "trained", "share", "head", "s/epoch"]
-    columns += ["peak MB", "on disk", "extra FLOPs/token", "the same, merged", "forgetting, nats"]
+    columns = [
+        "row",
+        "test accuracy, %",
+        "95 % interval",
+        "F1, %",
+        "against the best, points",
+        "trained",
+        "share",
+        "head",
+    ]
+    columns += ["s/epoch", "peak MB", "on disk", "extra FLOPs/token", "the same, merged", "forgetting, nats"]
     base = results.anatomies[summary.best].base_flops
+    units = f"{results.messages.unit or 'message'}s"
     return [
         "## Accuracy, cost and forgetting",
         "\n".join(f"- {sentence}" for sentence in reading(summary)),
         table(columns, main_rows(summary, results)),
-        "Means ± standard deviations over the seeds, best first. *Against the best*: difference of mean accuracies, "
-        f"95 % interval of a paired bootstrap over the test messages ({DRAWS:,} draws), and exact McNemar test on the "
-        "pooled answers of all seeds, p adjusted by Holm for all pairs of methods and baseline; the interval is of the "
-        "one comparison and not adjusted. A message that is tested with several seeds counts once for each in the "
-        "test, and is drawn as one in the bootstrap. Seconds are those of training, divided by the epochs, "
+        f"Means ± standard deviations over the seeds, best first. *95 % interval*: Wilson's, over {units}, of the "
+        f"answers of all seeds. *Against the best*: difference of mean accuracies, 95 % interval of a paired bootstrap "
+        f"over {units} ({DRAWS:,} draws), and exact test by sign flips over {units} (McNemar's, where each is one "
+        f"message), p adjusted by Holm for all pairs of rows and {TFIDF}; the interval is of the one comparison and "
+        f"not adjusted. One of the {units} that is tested with several seeds is drawn and flipped as one, with all its "
+        "appearances. "
+        "Seconds are those of training, divided by the epochs, "
         "without evaluations; where other programs ran beside, they are too high. Peak memory is the process's, "
         "with Python and its libraries. *Extra FLOPs/token*: matrix products beyond the "
         f"{base / 1e6:,.1f} M of the model without a method, for a message of {MESSAGE_TOKENS} tokens, as trained and "
@@ -117,8 +146,7 @@ def main_rows(summary: Summary, results: Results) -> list[list[str]]:
     for name, m in summary.methods.iterrows():
         cells = [
             f"`{name}`" + (f" ({m.seeds} of {most} seeds)" if m.seeds < most else ""),
-            plus_minus(m.accuracy, m.accuracy_sd, 100),
-            plus_minus(m.f1, m.f1_sd, 100),
+            *accuracy_cells(m),
             against_best(summary, name),
             f"{m.trainable_parameters:,}",
             f"{m.share:.3%}",
@@ -132,9 +160,23 @@ def main_rows(summary: Summary, results: Results) -> list[list[str]]:
         ]
         rows.append((m.accuracy, cells))
     for name, m in summary.baselines.iterrows():
-        cells = [f"*{name}*", plus_minus(m.accuracy, m.accuracy_sd, 100), plus_minus(m.f1, m.f1_sd, 100)]
-        rows.append((m.accuracy, [*cells, against_best(summary, name), *[DASH] * 9]))
+        rows.append((m.accuracy, [f"*{name}*", *accuracy_cells(m), against_best(summary, name), *[DASH] * 9]))
     return [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+
+
+def accuracy_cells(m: pd.Series) -> list[str]:
+    """Accuracy, its interval, and F1."""
+    accuracy, f1 = plus_minus(m.accuracy, m.accuracy_sd, 100), plus_minus(m.f1, m.f1_sd, 100)
+    return [accuracy, f"{100 * m.low:.1f} … {100 * m.high:.1f}", f1]
+
+
+def in_order(summary: Summary) -> list[str]:
+    """All rows and baselines, the most accurate first."""
+    return (
+        pd.concat([summary.methods, summary.baselines])
+        .accuracy.sort_values(ascending=False, kind="stable")
+        .index.tolist()
+    )
 
 
 def against_best(summary: Summary, name: str) -> str:
@@ -152,95 +194,30 @@ def against_best(summary: Summary, name: str) -> str:
     return f"{figures} no difference shown" + (f" (unadjusted p = {row.p:.2g})" if row.p < LEVEL else "")
 
 
-def sweep_section(out: Path, summary: Summary) -> list[str]:
-    """Accuracy of LoRA by rank, with its picture."""
-    if summary.ranks.empty:
-        return ["## Rank of LoRA", "Not measured; `--rank-sweep` trains LoRA and rsLoRA at ranks 1 to 64."]
-    names = {method: SCALINGS[method] for method in dict.fromkeys(summary.ranks.method)}
-    rank_sweep(summary.ranks, names, out / "ranks.png")
-    ranks = sorted(summary.ranks["rank"].unique())
-    cells = summary.ranks.set_index(["method", "rank"])
-    rows = []
-    for method, name in names.items():
-        found = [cells.loc[(method, rank)] if (method, rank) in cells.index else None for rank in ranks]
-        rows.append([name, *[DASH if c is None else plus_minus(c.accuracy, c.accuracy_sd, 100) for c in found]])
-    return [
-        "## Rank of LoRA",
-        "\n".join(f"- {sentence}" for sentence in rank_reading(summary)),
-        table(["test accuracy, %", *[f"rank {rank}" for rank in ranks]], rows),
-        "![Test accuracy against rank](ranks.png)\n\nα is the same at every rank, and so is the learning rate.",
-    ]
-
-
-def memory_section(out: Path, results: Results) -> list[str]:
-    """Memory of a training step: computed for models and methods, and checked against real steps."""
-    measured, bits = read_json(out / "memory.json"), bits_per_weight(with_method(SIZES["gpt2"], "qlora"))
-    columns = ["model, method", "weights", "gradients", "optimiser", "activations", "sum"]
-    rows = []
-    for shape in TABLE:
-        for method in METHODS:
-            b = budget(SHAPES[shape], method)
-            parts = (b.weights, b.gradients, b.optimiser, b.activations, b.total)
-            rows.append([f"{shape}, `{method}`", *map(size, parts)])
-    text = [
-        "## Memory of a training step",
-        f"Weights, gradients and AdamW's two means in float32; QLoRA's blocks at {bits:.2f} bits a weight; `lora` and "
-        f"`qlora` with default options, {MESSAGES} messages of {TOKENS} tokens. Activations in one block: 16 C + H + 4 "
-        "numbers per token, 6 r more with LoRA on every layer (comparison/memory.py says which). Computed from shapes. "
-        "7B and 13B have GPT-3's widths and depths at those sizes.",
-        table(columns, rows),
-    ]
-    if not measured:
-        return [*text, "Not checked against a real step here; `--check-memory` does that."]
-    rows = []
-    for shape in CHECKED:
-        for method, bytes_measured in measured.get(shape, {}).items():
-            predicted = budget(SHAPES[shape], method).total
-            ratio = f"{bytes_measured / predicted - 1:+.0%}"
-            rows.append([f"{shape}, `{method}`", size(predicted), size(bytes_measured), ratio])
-    peaks = results.main.groupby("method").peak_memory_mb.mean()
-    own = ", ".join(f"`{m}` {peaks[m]:,.0f} MB" for m in METHODS if m in peaks)
-    return [
-        *text,
-        "Checked against real steps on the CPU, random weights, memory above what Python and its libraries take:",
-        table(["model, method", "predicted", "measured", "difference"], rows),
-        f"The peaks of whole runs ({own}) are of the process: they also hold Python, its libraries, the data, "
-        "evaluation, and freed memory that the allocator keeps.",
-    ]
-
-
-@functools.cache
-def taxonomy_section() -> list[str]:
-    """What each method trains, stores and costs, on GPT-2 124M."""
-    columns = ["method", "family", "what trains", "parameters", "share", "head", "on disk", "merges"]
-    columns += ["extra FLOPs/token", "the same, merged"]
-    rows = []
-    for method in peft.METHODS:
-        a = dissect(SIZES["gpt2"], method)
-        after = operations(a.extra_flops_merged) if a.mergeable == "yes" else DASH
-        share, stored = f"{a.trainable / a.total:.3%}", size(a.stored_bytes)
-        rows.append([f"`{method}`", a.family, a.trains, f"{a.trainable:,}", share, a.head, stored, a.mergeable])
-        rows[-1] += [operations(a.extra_flops), after]
-    return [
-        "## Taxonomy, at GPT-2 124M",
-        "Found out by applying each method, with default options and two classes, to a model without memory "
-        "(comparison/taxonomy.py). *Selective*: all that trains was there before. *Reparametrised*: what is new can "
-        "turn into the plain layer it came from. *Additive*: it cannot. *Hybrid*: two ideas at once. Surveys place "
-        "some methods otherwise; the rule here is only what the code shows.",
-        table(columns, rows),
-    ]
-
-
 def settings_section(results: Results) -> list[str]:
-    """Learning rate, options and best epochs of each method."""
-    columns = ["method", "learning rate", "weight decay", "batch", "best epoch, by seed", "options"]
+    """Base model, learning rate, options and best epochs of each row, and what the added ones are about."""
+    columns = [
+        "row",
+        "method",
+        "base model",
+        "learning rate",
+        "weight decay",
+        "batch",
+        "epochs",
+        "best, by seed",
+        "options",
+    ]
     rows = []
-    for method, part in results.main.groupby("method", sort=False):
-        values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size")]
-        epochs = ", ".join(f"{row.best_epoch}" for row in part.itertuples())
-        rows.append([f"`{method}`", *values, epochs, plain(unique(part.options)) or DASH])
+    for name, part in results.runs.groupby("row", sort=False):
+        base = plain(" or ".join(map(base_name, part.model.unique())))
+        values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size", "epochs")]
+        best = ", ".join(f"{row.best_epoch}" for row in part.itertuples())
+        rows.append([f"`{name}`", part.method.iloc[0], base, *values, best, plain(unique(part.options)) or DASH])
+    added = results.record.get("rows", {})
+    abouts = [f"- `{name}`: {plain(added[name]['about'])}" for name in results.runs.row.unique() if name in added]
     return [
         "## Settings",
+        *(["Rows that settings files have added (experiments/README.md):", "\n".join(abouts)] if abouts else []),
         "The best epoch is the one with the highest validation accuracy; its weights are the ones tested.",
         table(columns, rows),
     ]

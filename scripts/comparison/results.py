@@ -1,19 +1,23 @@
-"""From run folders to tables: results.csv, a summary for each method, and who was right about which message."""
+"""From run folders to tables: results.csv, and who was right about which message."""
 
+import argparse
 import csv
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 import peft
-from comparison.baselines import baselines
+from common.prepare import load_data
+from comparison.baselines import answers
 from comparison.forgetting import find_texts, key_of, loss_after, loss_before, windows
-from comparison.runs import finished_runs
+from comparison.messages import FILE, Messages, as_messages, facts, kept
+from comparison.runs import NO_GROUPS, finished_runs
 from comparison.taxonomy import Anatomy, dissect
+from data import Dataset
 from gpt2.config import GPT2Config
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
@@ -30,14 +34,19 @@ class Results:
     runs: pd.DataFrame  # a row for each finished run: results.csv
     unfinished: dict[str, str]  # run -> the last line of its output
     baselines: dict[int, dict]  # seed -> name -> metrics and right
-    correct: pd.DataFrame  # a column for each method and baseline, a row for each test message of each seed
-    sweep: pd.DataFrame  # the same for the runs of the rank sweep, columns such as "lora, rank 4"
-    anatomies: dict[str, Anatomy]  # method -> what it is, at this model's size
+    messages: Messages  # what is known of the test messages
+    correct: pd.DataFrame  # 1 right, 0 wrong: a column for each row and baseline, a row for each message of each seed
+    anatomies: dict[str, Anatomy]  # row -> what its method is, at its model's size
 
     @property
     def main(self) -> pd.DataFrame:
-        """The runs with default options."""
+        """All runs but those of a sweep over ranks, which has a section of its own."""
         return self.runs[self.runs["rank_swept"].isna()]
+
+    @property
+    def model(self) -> str:
+        """The base model; rows that were added may have another."""
+        return self.record["settings"]["model"]
 
 
 def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
@@ -52,30 +61,34 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     rows = [row_of(folder, record, anatomies) for folder in finished]
     runs = pd.DataFrame(rows)
     order = {method: index for index, method in enumerate(peft.METHODS)}
-    runs = runs.sort_values(["method", "rank_swept", "seed"], key=lambda c: c.map(order) if c.name == "method" else c)
-    runs = runs.reset_index(drop=True)
-    main = runs[runs.rank_swept.isna()]
-    if main.empty:
-        raise InputError(f"{out} holds runs of a rank sweep only; run the comparison without --rank-sweep first")
-    measure_forgetting(out, runs, main, record["settings"]["model"], assets, general_text)
+    added = runs.row.isin(record.get("rows", {}))  # rows of settings files stand behind their method's own
+    runs = runs.assign(added=added).sort_values(
+        ["method", "added", "rank_swept", "row", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
+    )
+    runs = runs.drop(columns="added").reset_index(drop=True)
+    if runs.rank_swept.notna().all():
+        raise InputError(f"{out} holds runs of a sweep over ranks only; run the comparison of --methods first")
+    settings = NO_GROUPS | record["settings"]
+    measure_forgetting(out, runs, settings["model"], assets, general_text)
     with atomic_write(out / "results.csv") as temporary:
         runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
 
-    reference = baselines(out, record["settings"], sorted(runs.seed.unique().tolist()), assets)
-    answers = {row.run: answers_of(out / "runs" / row.run) for row in runs.itertuples()}
-    correct = correctness((row.method, row.seed, answers[row.run]) for row in main.itertuples())
+    @functools.cache
+    def dataset(seed: int) -> Dataset:
+        return load_data(argparse.Namespace(**settings, seed=seed, split_seed=seed, assets=assets))
+
+    seeds = sorted(runs.seed.unique().tolist())
+    messages = as_messages(kept(out / FILE, seeds, "test messages", lambda seed: facts(dataset(seed))))
+    reference = kept(
+        out / "baselines.json", seeds, "baselines", lambda seed: answers(dataset(seed), settings, seed, assets)
+    )
+    tables = ((row.row, row.seed, answers_of(out / "runs" / row.run)) for row in runs.itertuples())
+    correct = correctness(tables, messages)
     for seed, named in reference.items():
         for name, result in named.items():
             correct.loc[correct.index.get_level_values("seed") == seed, name] = result["right"]
-    return Results(
-        record,
-        runs,
-        dict(unfinished(out, finished)),
-        reference,
-        correct,
-        correctness((column, row.seed, answers[row.run]) for column, row in swept(runs)),
-        {row.method: anatomies[row.method, row.options] for row in main.itertuples()},
-    )
+    by_row = {row.row: anatomies[row.model, row.method, row.options] for row in runs.itertuples()}
+    return Results(record, runs, dict(unfinished(out, finished)), reference, messages, correct, by_row)
 
 
 def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
@@ -84,10 +97,10 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
     adapter = read_json(folder / "adapter" / "adapter_config.json")
     history = pd.read_csv(folder / "history.csv")
     method, seed, test = metrics["method"], metrics["seed"], metrics["test"]
-    plain = folder.name == f"{method}-{seed}"
+    row = folder.name.removesuffix(f"-{seed}")
     options = {key: value for key, value in metrics["options"].items() if value is not None}
     said = " ".join(f"{key}={value}" for key, value in options.items())
-    key = (method, said)
+    key = (metrics["model"], method, said)
     if key not in anatomies:
         shape = GPT2Config(**adapter["base_config"])
         anatomies[key] = dissect(shape, method, metrics["options"], adapter["num_classes"])
@@ -96,8 +109,9 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
     best = trained.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).iloc[0]
     return {
         "run": folder.name,
+        "row": row,
         "method": method,
-        "rank_swept": None if plain else options.get("rank"),
+        "rank_swept": options["rank"] if is_sweep(row, method, options, record) else None,
         "seed": seed,
         "model": metrics["model"],
         "data": metrics["data"] if metrics["protocol"] else Path(metrics["data"]).name,
@@ -126,6 +140,14 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
     }
 
 
+def is_sweep(row: str, method: str, options: dict, record: dict) -> bool:
+    """Does this row differ from its method's own by the rank alone?"""
+    declared = peft.METHODS[method].options
+    other = [key for key, value in options.items() if key in declared and value != declared[key].default]
+    stated = record.get("rows", {}).get(row, {})
+    return row != method and other == ["rank"] and not stated.keys() & {"lr", "epochs", "model"}
+
+
 def unfinished(out: Path, finished: list[Path]) -> Iterator[tuple[str, str]]:
     """Runs that were begun and not finished, and what they said last."""
     for folder in sorted({file.parent for file in (out / "runs").glob("*/output.txt")} - set(finished)):
@@ -140,39 +162,29 @@ def answers_of(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
 
 
-def swept(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """The runs of the rank sweep with the name of their column; the default rank's come from the main table."""
-    for method in runs[runs.rank_swept.notna()].method.unique():
-        for row in runs[runs.method == method].itertuples():
-            yield f"{method}, rank {rank_of(row)}", row
-
-
-def rank_of(row: Any) -> int:
-    """The rank of a LoRA run, swept or default."""
-    if pd.notna(row.rank_swept):
-        return int(row.rank_swept)
-    return peft.METHODS[row.method].options["rank"].default
-
-
-def correctness(answers: Iterator[tuple[str, int, pd.DataFrame]]) -> pd.DataFrame:
-    """1 right, 0 wrong, NaN no such run; rows (seed, position, text). Runs with one seed must share their messages."""
-    messages: dict[int, pd.Series] = {}
+def correctness(answers: Iterator[tuple[str, int, pd.DataFrame]], messages: Messages | None = None) -> pd.DataFrame:
+    """1 right, 0 wrong, NaN no such run; rows (seed, position, unit), each message a unit where ``messages`` do not say
+    otherwise. Runs with one seed must share their messages."""
+    units = messages.units() if messages else {}
+    texts: dict[int, pd.Series] = {}
     columns: dict[str, list[pd.Series]] = {}
     for name, seed, table in answers:
-        if not messages.setdefault(seed, table.text).equals(table.text):
+        if not texts.setdefault(seed, table.text).equals(table.text):
             raise InputError(f"{name} with seed {seed} was tested on other messages than the rest; delete its folder")
+        if messages and table.label.tolist() != messages.table.loc[seed].label.tolist():
+            raise InputError(f"{name} with seed {seed} was tested on messages that are no longer in the data")
         index = pd.MultiIndex.from_arrays(
-            [[seed] * len(table), range(len(table)), table.text], names=["seed", "position", "text"]
+            [[seed] * len(table), range(len(table)), units.get(seed, table.text)], names=["seed", "position", "unit"]
         )
         right = (table.label == table.predicted).astype(float).to_numpy()
         columns.setdefault(name, []).append(pd.Series(right, index=index))
     return pd.DataFrame({name: pd.concat(parts) for name, parts in columns.items()})
 
 
-def measure_forgetting(
-    out: Path, runs: pd.DataFrame, main: pd.DataFrame, model: str, assets: str | None, general_text: str | None
-) -> None:
-    """Fill the two columns of ``runs`` for the main runs. What was measured once is kept in OUT/general_text.json."""
+def measure_forgetting(out: Path, runs: pd.DataFrame, model: str, assets: str | None, general_text: str | None) -> None:
+    """Fill the two columns of ``runs`` for the main runs of ``model``. What was measured once is kept in
+    OUT/general_text.json."""
+    main = runs[runs.rank_swept.isna() & (runs.model == model)]
     file, files = out / "general_text.json", find_texts(general_text, assets)
     known = read_json(file)
     tokens = windows(files) if files else None

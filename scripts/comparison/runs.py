@@ -1,9 +1,9 @@
 """The runs of a comparison: which there are, where their folders lie, and how they are carried out.
 
-    OUT/comparison.json            what is compared: model, data, protocol, epochs; the machine and the commands
-    OUT/runs/lora-123/             method and seed: a run folder of finetune_spam.py (gpt2/training/runs.py), and its
+    OUT/comparison.json            what is compared: model, data, protocol, epochs, added rows; the machine and the
+                                   commands
+    OUT/runs/lora-123/             row and seed: a run folder of finetune_spam.py (gpt2/training/runs.py), and its
                                    output.txt
-    OUT/runs/lora-rank64-123/      the same of a rank sweep
 
 Every run is a process of its own, because peak memory is a property of a process, and because one that fails must not
 take the others with it.
@@ -23,6 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.cli import ROOT
+from comparison.rows import Row
 from gpt2.errors import InputError
 from gpt2.files import write_json
 from gpt2.training.runs import read_json
@@ -30,29 +31,24 @@ from gpt2.training.runs import read_json
 SCRIPT = ROOT / "scripts" / "finetune_spam.py"
 FIRST_SEED = 123
 MOST_SEEDS = 1000
-RANKS = (1, 2, 4, 8, 16, 32, 64)
-SWEPT = ("lora", "rslora")  # the two scalings: alpha/rank and alpha/sqrt(rank)
 POLL_SECONDS = 0.1
+NO_GROUPS = {"group_near_duplicates": False, "group_column": None}  # in the settings of an earlier version's comparison
 
 
 @dataclass(frozen=True)
 class Run:
     """One training run of the comparison."""
 
-    method: str
+    row: Row
     seed: int
-    options: tuple[tuple[str, object], ...] = ()  # of the method; () is its defaults
 
     @property
     def name(self) -> str:
-        settings = [f"{option}{value}" for option, value in self.options]
-        return "-".join([self.method, *settings, str(self.seed)])
+        return f"{self.row.name}-{self.seed}"
 
-    @property
-    def arguments(self) -> list[str]:
-        """What finetune_spam.py is told of it. The seed draws the split too, so methods share splits."""
-        options = [part for option, value in self.options for part in (f"--{option}", str(value))]
-        return ["--method", self.method, *options, "--seed", str(self.seed), "--split-seed", str(self.seed)]
+    def arguments(self, model: str) -> list[str]:
+        """What finetune_spam.py is told of it. The seed draws the split too, so rows share splits."""
+        return [*self.row.arguments(model), f"--seed={self.seed}", f"--split-seed={self.seed}"]
 
 
 @dataclass(frozen=True)
@@ -92,21 +88,9 @@ def seeds(count: int) -> range:
     return range(FIRST_SEED, FIRST_SEED + count)
 
 
-def main_runs(methods: Sequence[str], count: int) -> list[Run]:
+def all_runs(rows: Sequence[Row], count: int) -> list[Run]:
     """Seed by seed, so that an early stop leaves comparable rows."""
-    return [Run(method, seed) for seed in seeds(count) for method in methods]
-
-
-def sweep_runs(count: int) -> list[Run]:
-    """LoRA and rsLoRA at every rank; the default rank is the run that the main table has anyway."""
-    import peft
-
-    runs = []
-    for seed in seeds(count):
-        for method in SWEPT:
-            default = peft.METHODS[method].options["rank"].default
-            runs += [Run(method, seed, () if rank == default else (("rank", rank),)) for rank in RANKS]
-    return runs
+    return [Run(row, seed) for seed in seeds(count) for row in rows]
 
 
 def folder_of(out: Path, run: Run) -> Path:
@@ -114,18 +98,24 @@ def folder_of(out: Path, run: Run) -> Path:
     return out / "runs" / run.name
 
 
-def finished(out: Path, run: Run) -> bool:
-    """Has this run written its metrics?"""
-    return read_json(folder_of(out, run) / "metrics.json").get("status") == "finished"
+def finished(out: Path, run: Run, model: str) -> bool:
+    """Has this run written its metrics? Raises InputError when it was made with other settings than its row has now."""
+    folder = folder_of(out, run)
+    if read_json(folder / "metrics.json").get("status") != "finished":
+        return False
+    changed = run.row.contradiction(read_json(folder / "config.json"), model)
+    if changed:
+        raise InputError(f"{folder}: the row {run.row.name} now has {changed}; delete this folder, or rename the row")
+    return True
 
 
-def open_comparison(out: Path, settings: Settings, command: str, machine: dict) -> None:
-    """Start a results folder, or resume one. Raises InputError when it holds a comparison of something else."""
+def open_comparison(out: Path, settings: Settings, rows: Sequence[Row], command: str, machine: dict) -> None:
+    """Start a results folder, or resume one, and note the ``rows`` that are no method with default options. Raises
+    InputError when it holds a comparison of something else."""
     file = out / "comparison.json"
     record = read_json(file)
     now = dataclasses.asdict(settings)
-    without_groups = {"group_near_duplicates": False, "group_column": None}  # of an earlier version's comparison
-    before = without_groups | record.get("settings", now)
+    before = NO_GROUPS | record.get("settings", now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
         key = changed[0]
@@ -135,8 +125,9 @@ def open_comparison(out: Path, settings: Settings, command: str, machine: dict) 
         )
     started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
     commands = list(dict.fromkeys(map(without_folders, [*record.get("commands", []), command])))
-    runs = record.get("runs", {})
-    write_json(file, {"settings": now, "started": started, "commands": commands, "machine": machine, "runs": runs})
+    added = {row.name: {"about": row.about} | row.stated(settings.model) for row in rows if row.about}
+    record |= {"settings": now, "started": started, "commands": commands, "machine": machine}
+    write_json(file, record | {"rows": record.get("rows", {}) | added, "runs": record.get("runs", {})})
 
 
 def without_folders(command: str) -> str:
@@ -157,12 +148,11 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
 
     Interrupted, it stops them and raises KeyboardInterrupt; the same command then resumes after each one's last epoch.
     """
-    waiting = [run for run in dict.fromkeys(runs) if not finished(out, run)]
-    total = len(dict.fromkeys(runs))
+    waiting, total = [run for run in runs if not finished(out, run, settings.model)], len(runs)
     if len(waiting) < total:
         print(f"{total - len(waiting)} of {total} runs are finished already.", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    arguments = [*settings.arguments, *(["--assets", assets] if assets else [])]
+    common = [*settings.arguments, *(["--assets", assets] if assets else [])]
     running: list[Running] = []
     failures: dict[str, str] = {}
     bar = tqdm(total=total, initial=total - len(waiting), desc="runs", unit="run", disable=None)
@@ -170,7 +160,8 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
         with bar:
             while waiting or running:
                 while waiting and len(running) < jobs:
-                    running.append(start(out, waiting.pop(0), arguments, threads))
+                    run = waiting.pop(0)
+                    running.append(start(out, run, [*common, *run.arguments(settings.model)], threads))
                 for one in ended(running):
                     running.remove(one)
                     line, why = outcome(out, one)
@@ -191,7 +182,7 @@ def start(out: Path, run: Run, arguments: Sequence[str], threads: int) -> Runnin
     """Start a run as a process of its own, which writes to output.txt in its folder."""
     folder = folder_of(out, run)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(SCRIPT), *run.arguments, *arguments, "--out", str(folder)]
+    command = [sys.executable, str(SCRIPT), *arguments, "--out", str(folder)]
     # Threads that wait must sleep: where several processes share the cores, spinning ones take the others' time.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     with open(folder / "output.txt", "w", encoding="utf-8") as output:

@@ -1,13 +1,15 @@
-"""What a comparison says: a summary row for each method, and sentences that follow from the numbers."""
+"""What a comparison says: a summary of each row, and sentences that follow from the numbers."""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
+import peft
 from common.markdown import plain
 from comparison.baselines import TFIDF
-from comparison.results import Results, rank_of
-from comparison.significance import LEVEL, compare_all, pair, standard_error
+from comparison.results import Results
+from comparison.rows import base_name
+from comparison.significance import LEVEL, compare_all, effective_number, pair, standard_error, wilson
 
 UNCHANGED = 0.005  # nats per token: a smaller change of the language model's loss is called none
 
@@ -16,17 +18,14 @@ UNCHANGED = 0.005  # nats per token: a smaller change of the language model's lo
 class Summary:
     """The main table, the tests, and what they are about."""
 
-    methods: pd.DataFrame  # indexed by method, best first: means over the seeds
-    baselines: pd.DataFrame  # indexed by name: accuracy, accuracy_sd, f1, f1_sd
+    methods: pd.DataFrame  # indexed by row, best first: means over the seeds
+    baselines: pd.DataFrame  # indexed by name: accuracy, f1, their _sd, low and high
     pairs: pd.DataFrame  # see compare_all
-    ranks: pd.DataFrame  # method, rank, accuracy, accuracy_sd, seeds; empty without a rank sweep
+    ranks: pd.DataFrame  # row, method, rank, accuracy, accuracy_sd, seeds; empty without a sweep over ranks
     rank_pairs: dict[str, pd.DataFrame]  # method -> compare_all of its ranks
     sizes: dict[int, int]  # seed -> test messages
-
-    @property
-    def best(self) -> str:
-        """Highest mean accuracy among the methods that have all seeds."""
-        return self.methods.index[self.methods.seeds == self.methods.seeds.max()][0]
+    best: str  # highest mean accuracy among the rows that have all seeds
+    effective: float  # independent messages of one seed that would say as much about it
 
     def verdict(self, name: str, against: str) -> pd.Series | None:
         return pair(self.pairs, name, against)
@@ -44,7 +43,7 @@ class Summary:
 def summarise(results: Results) -> Summary:
     """Everything that the report compares, from the runs' rows."""
     main = results.main
-    groups = main.groupby("method", sort=False)
+    groups = main.groupby("row", sort=False)
     methods = pd.DataFrame({"seeds": groups.seed.nunique()})
     averaged = {
         "accuracy": "test_accuracy",
@@ -58,36 +57,48 @@ def summarise(results: Results) -> Summary:
     for name, column in averaged.items():
         methods[name] = groups[column].mean()
         methods[f"{name}_sd"] = groups[column].std()  # of a sample: NaN for one seed
-    for column in ("trainable_parameters", "share", "head", "merged"):
+    for column in ("method", "model", "trainable_parameters", "share", "head", "merged"):
         methods[column] = groups[column].first()
     methods["flops"], methods["flops_merged"] = (
         groups[column].first() for column in ("extra_flops_per_token", "extra_flops_per_token_merged")
     )
-    methods["family"] = [results.anatomies[method].family for method in methods.index]
+    methods["family"] = [results.anatomies[row].family for row in methods.index]
     methods = methods.sort_values(["accuracy", "trainable_parameters"], ascending=[False, True])
+    references = baseline_table(results.baselines)
+    for part in (methods, references):
+        found = [interval(results.correct[name]) for name in part.index]
+        part["low"], part["high"] = zip(*found, strict=True)
 
-    tested = [*methods.index, TFIDF]
-    sweep = pd.DataFrame(
-        [
-            {"method": row.method, "rank": rank_of(row), "seed": row.seed, "accuracy": row.test_accuracy}
-            for row in results.runs.itertuples()
-            if row.method in set(results.runs[results.runs.rank_swept.notna()].method)
-        ],
-        columns=["method", "rank", "seed", "accuracy"],
-    )
-    # Only seeds that every rank of the method has: another seed is another split, easier or harder.
-    complete = sweep.groupby(["method", "seed"])["rank"].transform("nunique")
-    sweep = sweep[complete == sweep.groupby("method")["rank"].transform("nunique")]
-    ranks = sweep.groupby(["method", "rank"], sort=True).accuracy.agg(["mean", "std", "size"]).reset_index()
-    ranks.columns = ["method", "rank", "accuracy", "accuracy_sd", "seeds"]
+    ranks = rank_table(results.runs)
+    best = methods.index[methods.seeds == methods.seeds.max()][0]
     return Summary(
         methods,
-        baseline_table(results.baselines),
-        compare_all(results.correct[tested]),
+        references,
+        compare_all(results.correct[[*methods.index, TFIDF]]),
         ranks,
-        {method: compare_all(results.sweep.filter(regex=f"^{method}, ")) for method in dict.fromkeys(ranks.method)},
+        {method: compare_all(results.correct[part.row]) for method, part in ranks.groupby("method", sort=False)},
         results.correct.groupby(level="seed").size().to_dict(),
+        best,
+        results.correct[best].dropna().groupby(level="seed").apply(effective_number).mean(),
     )
+
+
+def interval(right: pd.Series) -> tuple[float, float]:
+    """95 % interval of an accuracy, the answers to the test messages of all seeds taken together."""
+    return wilson(right.mean(), effective_number(right))
+
+
+def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by rank of each method that was swept; the default rank is the method's own row."""
+    swept = runs[runs.method.isin(runs[runs.rank_swept.notna()].method)]
+    swept = swept[swept.rank_swept.notna() | (swept.row == swept.method)]
+    defaults = [peft.METHODS[method].options["rank"].default for method in swept.method]
+    swept = swept.assign(rank=swept.rank_swept.fillna(pd.Series(defaults, swept.index, dtype=float)).astype(int))
+    # Only seeds that every rank of the method has: another seed is another split, easier or harder.
+    complete = swept.groupby(["method", "seed"])["rank"].transform("nunique")
+    swept = swept[complete == swept.groupby("method")["rank"].transform("nunique")]
+    ranks = swept.groupby(["method", "rank", "row"]).test_accuracy.agg(["mean", "std", "size"]).reset_index()
+    return ranks.set_axis(["method", "rank", "row", "accuracy", "accuracy_sd", "seeds"], axis=1)
 
 
 def baseline_table(baselines: dict[int, dict]) -> pd.DataFrame:
@@ -119,10 +130,12 @@ def reading(summary: Summary) -> list[str]:
     """Sentences about accuracy, each from the tests."""
     best, methods = summary.best, summary.methods
     accuracy, n = methods.accuracy[best], round(sum(summary.sizes.values()) / len(summary.sizes))
+    error = 100 * standard_error(accuracy, summary.effective)
+    worth = f" (worth {summary.effective:,.0f} independent ones)" if summary.effective < 0.9 * n else ""
     _, same, worse = summary.groups(best)
     sentences = [
-        f"`{best}` has the highest mean test accuracy, {accuracy:.2%}. One accuracy of that height on {n:,} messages "
-        f"has a standard error of {100 * standard_error(accuracy, n):.1f} points, so its lead has to be tested.",
+        f"`{best}` has the highest mean test accuracy, {accuracy:.2%}. One accuracy of that height on {n:,} "
+        f"messages{worth} has a standard error of {error:.1f} points, so its lead has to be tested.",
     ]
     if same:
         sentences.append(f"**No difference from `{best}` shown** for {len(same)} of the others: {listing(same)}.")
@@ -143,11 +156,30 @@ def reading(summary: Summary) -> list[str]:
         f"Against {TFIDF} ({summary.baselines.accuracy[TFIDF]:.2%}), which needs no neural network: shown better are "
         f"{listing(better)}; shown worse {listing(worse)}; no difference shown for {listing(same)}."
     )
+    sentences += pretraining(summary)
     between = summary.pairs[(summary.pairs.a != TFIDF) & (summary.pairs.b != TFIDF)]
     if len(between):
         sentences.append(
-            f"Of all {len(between)} pairs of methods, {int(between.differs.sum())} are shown to differ "
+            f"Of all {len(between)} pairs of rows, {int(between.differs.sum())} are shown to differ "
             f"(Holm-adjusted p below {LEVEL:g}); pairs.csv has every one."
+        )
+    return sentences
+
+
+def pretraining(summary: Summary) -> list[str]:
+    """A sentence for each row of another base model: how far is its method, with default options, above it?"""
+    sentences = []
+    for row, m in summary.methods[summary.methods.index != summary.methods.method].iterrows():
+        other = summary.methods.loc[m.method] if m.method in summary.methods.index else None
+        verdict = summary.verdict(row, m.method)
+        if other is None or verdict is None or other.model == m.model:
+            continue
+        shown = f"shown, p = {verdict.p_holm:.2g}" if verdict.differs else "not shown"
+        change = verdict.difference if verdict.a == m.method else -verdict.difference
+        sentences.append(
+            f"What the base model is worth to `{m.method}`: {other.accuracy:.2%} on {plain(base_name(other.model))}, "
+            f"{m.accuracy:.2%} on {plain(base_name(m.model))} (`{row}`), {100 * change:+.1f} points; the difference is "
+            f"{shown}."
         )
     return sentences
 
@@ -176,9 +208,9 @@ def forgetting(results: Results, summary: Summary, text: dict) -> list[str]:
     if improved:
         sentences.append(f"Lower than before: {listing(improved)}.")
     untouched = [
-        method
-        for method in measured.index
-        if (anatomy := results.anatomies[method]).family != "selective" or anatomy.trains == "head"
+        row
+        for row in measured.index
+        if (anatomy := results.anatomies[row]).family != "selective" or anatomy.trains == "head"
     ]
     sentences.append(
         f"All pretrained weights stay as they were with {listing(untouched)}: taken off again, these leave the "
@@ -192,13 +224,13 @@ def rank_reading(summary: Summary) -> list[str]:
     sentences = []
     for method, part in summary.ranks.groupby("method"):
         top, bottom = part.loc[part.accuracy.idxmax()], part.loc[part.accuracy.idxmin()]
-        pairs = summary.rank_pairs[method]
+        pairs, rank = summary.rank_pairs[method], dict(zip(part.row, part["rank"], strict=True))
         differing = pairs[pairs.differs]
         found = (
             "no two ranks are shown to differ"
             if differing.empty
             else f"{len(differing)} of {len(pairs)} pairs of ranks are shown to differ ("
-            + "; ".join(f"{row.a.split(', ')[1]} above {row.b.split(', ')[1]}" for row in differing.itertuples())
+            + "; ".join(f"rank {rank[row.a]} above rank {rank[row.b]}" for row in differing.itertuples())
             + ")"
         )
         sentences.append(

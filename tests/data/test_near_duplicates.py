@@ -90,7 +90,7 @@ def test_no_group_crosses_a_split_and_every_row_is_in_it_once(pairs, seed):
     assert sorted(int(text) for part in parts for text in part.text) == list(range(len(frame)))
     in_parts = [set(frame.group[part.text.astype(int)]) for part in parts]
     assert not (in_parts[0] & in_parts[1] or in_parts[0] & in_parts[2] or in_parts[1] & in_parts[2])
-    assert list(parts[0].columns) == ["text", "label"]
+    assert all((part.group == frame.group[part.text.astype(int)].to_numpy()).all() for part in parts)
 
 
 def test_single_messages_keep_the_class_shares():

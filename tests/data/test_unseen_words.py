@@ -64,3 +64,11 @@ def test_counting_words_finds_nothing(name):
     assert dataset.classes == ("animals", "clothes", "food", "tools") and dataset.positive is None
     assert abs(tfidf(dataset)["test"]["accuracy"] - 0.25) < 0.06
     assert "never occur in training" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_units_are_the_words(name):
+    dataset = load_dataset(name, seed=3)
+    assert dataset.units.name == "word" and dataset.units.nunique() == 4 * PARTS[2]
+    pairs = zip(dataset.units, dataset.test.text, strict=True)
+    assert all(word in re.findall(r"\w+", text) for word, text in pairs)

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 
 import peft
-from comparison import forgetting, plots
-from comparison import report as reports
-from comparison.runs import Run, main_runs, sweep_runs, without_folders
+from comparison import forgetting, plots, sections
+from comparison.rows import Row
+from comparison.runs import all_runs, without_folders
 from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
@@ -44,13 +44,13 @@ def two_classes(tmp_path) -> Path:
 def small(tmp_path, monkeypatch) -> Iterator[Path]:
     """A small model, which the report also dissects in the place of GPT-2 124M. No corpus to measure forgetting on."""
     shape = GPT2Config(vocab_size=50257, n_positions=256, n_embd=32, n_layer=2, n_head=2)
-    reports.taxonomy_section.cache_clear()
-    monkeypatch.setattr(reports, "SIZES", {"gpt2": shape})
-    monkeypatch.setattr(reports, "TABLE", ("gpt2",))
+    sections.taxonomy_section.cache_clear()
+    monkeypatch.setattr(sections, "SIZES", {"gpt2": shape})
+    monkeypatch.setattr(sections, "TABLE", ("gpt2",))
     monkeypatch.delenv("GPT2_PEFT_ASSETS", raising=False)
     save_gpt2(GPT2(shape), tmp_path / "small")
     yield tmp_path / "small"
-    reports.taxonomy_section.cache_clear()
+    sections.taxonomy_section.cache_clear()
 
 
 def metrics_of(folder: Path) -> dict:
@@ -80,14 +80,24 @@ def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, mon
     monkeypatch.setattr("comparison.runs.subprocess", processes)
     out = tmp_path / "results"
     settings = ["--model", small, "--data", two_classes, "--epochs", 1, "--out", out]
-    result = command("compare_methods", "--methods", "lora,head", "--seeds", 2, "--jobs", 2, *settings)
+    added = tmp_path / "rows"
+    added.mkdir()
+    (added / "lora-rank2.toml").write_text('method = "lora"\nabout = "Rank 2."\noptions = {rank = 2}\n')
+    (added / "random-head.toml").write_text('method = "head"\nabout = "No pretraining."\nmodel = "random"\n')
+    (added / "elsewhere.toml").write_text('method = "head"\nabout = "Of other data."\ndata = "unseen-words"\n')
+    methods = ["--methods", "lora,head", "--seeds", 2]
+    result = command("compare_methods", *methods, "--jobs", 2, "--experiments", added, *settings)
     assert result.status == 0, result.err
+    assert "Left out, being of other data or another protocol: elsewhere (data unseen-words).\n" in result.out
 
-    table = pd.read_csv(out / "results.csv")
-    assert table.run.tolist() == ["head-123", "head-124", "lora-123", "lora-124"]  # in teaching order
-    assert table["head"].tolist() == ["trained"] * 2 + ["frozen + LoRA"] * 2
-    assert table.merged.tolist() == ["nothing to merge"] * 2 + ["yes"] * 2
-    for row in table.itertuples():
+    every = pd.read_csv(out / "results.csv")
+    rows = ["head", "random-head", "lora", "lora-rank2"]  # in teaching order, added ones behind
+    assert every.run.tolist() == [f"{row}-{seed}" for row in rows for seed in (123, 124)]
+    assert every.rank_swept.dropna().tolist() == [2, 2] and every.model[2] == f"random:{small}"
+    assert every["head"].tolist() == ["trained"] * 4 + ["frozen + LoRA"] * 4
+    assert every.merged.tolist() == ["nothing to merge"] * 4 + ["yes"] * 4
+    table = every[every.row == every.method]
+    for row in every.itertuples():
         metrics = metrics_of(out / "runs" / row.run)
         assert row.test_accuracy == pytest.approx(metrics["test"]["accuracy"])
         assert row.test_loss == pytest.approx(metrics["test"]["loss"])
@@ -98,7 +108,7 @@ def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, mon
     assert texts["head-123"] == texts["lora-123"] != texts["head-124"] == texts["lora-124"]
 
     report = (out / "report.md").read_text(encoding="utf-8")
-    means = table.groupby("method").test_accuracy.agg(["mean", "std"])
+    means = every[every.rank_swept.isna()].groupby("row").test_accuracy.agg(["mean", "std"])
     for method, row in means.iterrows():
         assert f"| `{method}` | {100 * row['mean']:.2f} ± {100 * row['std']:.2f} |" in report
     for expected in (
@@ -107,29 +117,36 @@ def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, mon
         "untuned model, random head",
         "no difference shown",
         "not measured",
-        "`--rank-sweep`",
+        "## What memorising is worth",
+        "| test accuracy, % | rank 2 | rank 8 |",
+        "- `random-head`: No pretraining.",
+        "% on random:small (`random-head`)",
         "`--check-memory`",
         "PyTorch",
         "seeds 123, 124",
-        "--seeds 2 --jobs 2",
+        "--seeds 2 --jobs 2 --experiments rows",
         *(f"| `{method}` |" for method in peft.METHODS),
     ):
         assert expected in report, expected
     assert str(tmp_path) not in report
     assert all((out / name).stat().st_size > 10_000 for name in ("parameters.png", "time.png"))
-    assert len(pd.read_csv(out / "pairs.csv")) == 3  # two methods and TF-IDF
+    assert len(pd.read_csv(out / "pairs.csv")) == 6  # three rows and TF-IDF
 
     # What is finished stays; what fails does not stop the others and is reported.
-    before = {run: (out / "runs" / run / "metrics.json").stat().st_mtime_ns for run in table.run}
+    before = {run: (out / "runs" / run / "metrics.json").stat().st_mtime_ns for run in every.run}
     broken = out / "runs" / "bitfit-123"
     broken.mkdir()
     (broken / "config.json").write_text('{"method": "another"}', encoding="utf-8")
     result = command("compare_methods", "--methods", "head,lora,bitfit,layernorm", "--seeds", 1, *settings)
     assert result.status == 1 and result.err.count("\n") == 1 and "bitfit-123" in result.err
     assert "2 of 4 runs are finished already" in result.out and "layernorm-123: test accuracy" in result.out
-    assert {run: (out / "runs" / run / "metrics.json").stat().st_mtime_ns for run in table.run} == before
+    assert {run: (out / "runs" / run / "metrics.json").stat().st_mtime_ns for run in every.run} == before
     report = (out / "report.md").read_text(encoding="utf-8")
     assert "- `bitfit-123`: " in report and "`layernorm` (1 of 2 seeds)" in report
+
+    (added / "lora-rank2.toml").write_text('method = "lora"\nabout = "Rank 4."\noptions = {rank = 4}\n')
+    result = command("compare_methods", *methods, "--experiments", added / "lora-rank2.toml", *settings)
+    assert "lora-rank2-123: the row lora-rank2 now has rank 4, not 2; delete this folder" in result.one_line(2)
 
     result = command("compare_methods", "--methods", "head", *settings, "--epochs", 2)
     assert (result.status, result.err.count("\n")) == (2, 1) and "another epochs (1, now 2)" in result.err
@@ -189,12 +206,11 @@ def test_a_second_comparison_in_the_same_folder_is_told_that_the_first_is_runnin
     assert "another process is running in it" in result.one_line(2)
 
 
-def test_runs_share_seeds_and_the_sweep_uses_the_main_run():
-    assert [run.name for run in main_runs(["head", "lora"], 2)] == ["head-123", "lora-123", "head-124", "lora-124"]
-    names = [run.name for run in sweep_runs(1)]
-    assert names[:4] == ["lora-rank1-123", "lora-rank2-123", "lora-rank4-123", "lora-123"] and len(names) == 14
-    arguments = Run("lora", 124, (("rank", 4),)).arguments
-    assert arguments == "--method lora --rank 4 --seed 124 --split-seed 124".split()
+def test_runs_share_seeds():
+    rows = [Row("head", "head"), Row("lora-rank4", "lora", (("rank", 4),), epochs=2)]
+    runs = all_runs(rows, 2)
+    assert [run.name for run in runs] == ["head-123", "lora-rank4-123", "head-124", "lora-rank4-124"]
+    assert runs[3].arguments("practice") == "--method=lora --rank=4 --epochs=2 --seed=124 --split-seed=124".split()
 
 
 def test_commands_are_shown_without_this_machines_folders():

@@ -241,3 +241,29 @@ def test_a_model_that_a_method_has_changed_is_not_saved_as_plain_gpt2(tiny_model
     tiny_model.h[0].mlp.fc_in = torch.nn.Sequential(tiny_model.h[0].mlp.fc_in)
     with pytest.raises(InputError, match="h.0.mlp.fc_in.weight is wrapped"):
         save_gpt2(tiny_model, tmp_path)
+
+
+def test_loading_does_not_load_pytorchs_compiler():
+    code = (
+        "import sys; from gpt2 import load_gpt2; from gpt2.devices import without_memory; from gpt2.model import GPT2;"
+        "model = load_gpt2('practice'); shape = model.config\n"
+        "with without_memory(): empty = GPT2(shape)\n"
+        "assert {p.device.type for p in empty.parameters()} == {'meta'}; print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
+
+
+def test_random_weights_of_a_shape_are_always_the_same_and_disturb_no_one(tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    model, again = load_gpt2("random:practice"), load_gpt2("random:practice")
+    assert torch.rand(3).equal(expected)
+    assert model.config == SIZES["practice"] and not model.training
+    assert fingerprint(model) == fingerprint(again) != fingerprint(load_gpt2("practice"))
+    shape = GPT2Config(vocab_size=60, n_positions=8, n_embd=8, n_layer=1, n_head=2)
+    save_gpt2(GPT2(shape), tmp_path / "mine")
+    assert load_gpt2(f"random:{tmp_path / 'mine'}").config == shape
+    with pytest.raises(InputError, match="random:practice, random:gpt2.* or random: and a file or folder"):
+        load_gpt2("random:nothing")

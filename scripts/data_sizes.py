@@ -1,0 +1,88 @@
+"""How many messages does a method need? Train with 8, 16, 32 … all of them, beside TF-IDF and random weights.
+
+    python scripts/data_sizes.py
+    python scripts/data_sizes.py --methods lora,full --seeds 5 --jobs 2
+
+Leaves results.csv and random.csv, a row a training, and report.md with its picture. Interrupted, the same command
+resumes.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from common import cli
+
+RANDOM_METHODS = ("lora", "full")  # of those asked for, also from random weights
+
+
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    checkpoint = cli.choose_model(args)
+
+    import pandas as pd
+
+    import peft
+    from common.machine import machine
+    from comparison.runs import FIRST_SEED, without_folders
+    from data import load_dataset
+    from gpt2 import load_gpt2
+    from gpt2.training.runs import locked
+    from tuning.sizes import RANDOM, evenly, sizes_of, tfidf_rows, write_report
+    from tuning.trials import Bench, Trial, carry_out
+
+    out, seeds = Path(args.out), range(FIRST_SEED, FIRST_SEED + args.seeds)
+    datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds}
+    sizes = sizes_of(len(datasets[FIRST_SEED].train))
+
+    shape = load_gpt2(checkpoint.source, args.assets).config
+
+    def trials(methods: list[str]) -> list[Trial]:
+        return [
+            Trial(method, peft.METHODS[method].learning_rate(shape.n_embd), args.steps, seed, "", seed, size)
+            for seed in seeds
+            for size in sizes
+            for method in methods
+        ]
+
+    with locked(out):
+        bench = Bench(checkpoint.source, args.assets, datasets, "test")
+        pretrained = carry_out(bench, trials(args.methods), out / "results.csv", args.jobs)
+        bench = Bench(f"random:{checkpoint.source}", args.assets, datasets, "test")
+        random = carry_out(
+            bench, trials([m for m in RANDOM_METHODS if m in args.methods]), out / "random.csv", args.jobs
+        )
+    random = random.assign(method=random.method + f", {RANDOM}")
+    rows = pd.concat([tfidf_rows(datasets, sizes), pretrained, random], ignore_index=True)
+    about = machine()
+    facts = {
+        "command": without_folders("python scripts/data_sizes.py " + shlex.join(argv)),
+        "model": Path(checkpoint.source).name,
+        "seeds": ", ".join(map(str, seeds)),
+        "steps": args.steps,
+        "machine": f"{about['processor']}, PyTorch {about['torch']}",
+    }
+    print(f"Report in {write_report(out, rows[['method', 'split', 'n_train', 'accuracy', 'f1']], facts)}", flush=True)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument(
+        "--methods",
+        type=cli.methods,
+        default="head,selective,lora,ia3,prompt,full",
+        metavar="NAME,…",
+        help="default: %(default)s",
+    )
+    parser.add_argument("--seeds", type=cli.positive_int, default=3, metavar="N", help="default: %(default)s")
+    cli.add_model_arguments(parser, default="practice")
+    parser.add_argument(
+        "--steps", type=cli.positive_int, default=300, help="of each training, at least (default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
+    parser.add_argument("--out", default="runs/data_sizes", metavar="FOLDER", help="default: %(default)s")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.run(main)

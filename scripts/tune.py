@@ -1,0 +1,70 @@
+"""Choose the methods' learning rates on equal terms: the same grid for all, on data that no reported test set contains.
+
+    python scripts/tune.py --sizes                               # all methods, the bundled practice model
+    python scripts/tune.py --methods lora,full --model gpt2 --seeds 1
+    python scripts/tune.py --report-only                         # the report again, from what was measured
+
+Leaves results.csv, a row a training, and report.md with its pictures. Interrupted, the same command resumes. For one
+rate for one model of your own, scripts/finetune_spam.py --find-lr is quicker.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from common import cli
+from gpt2.errors import InputError
+
+
+def main(argv: list[str]) -> None:
+    args = parse(argv)
+    checkpoint = cli.choose_model(args)
+
+    from common.machine import machine
+    from comparison.forgetting import find_texts, loss_before, windows
+    from comparison.runs import without_folders
+    from gpt2.files import write_json
+    from gpt2.training.runs import locked, read_json
+    from tuning.report import write_report
+    from tuning.sweep import reserve, sweep
+    from tuning.trials import Bench, carry_out, read
+
+    out, dataset = Path(args.out), reserve(args.assets)
+    file, record = out / "results.csv", out / "tuning.json"
+    if not args.report_only:
+        texts = find_texts(args.general_text, args.assets)
+        general = windows(texts) if texts else None
+        before = None if general is None else loss_before(checkpoint.source, args.assets, general)
+        bench = Bench(checkpoint.source, args.assets, {0: dataset}, "validation", general)
+        about = machine()
+        facts = {
+            "model": Path(checkpoint.source).name,
+            "command": without_folders("python scripts/tune.py " + shlex.join(argv)),
+            "machine": f"{about['processor']}, PyTorch {about['torch']}, {args.jobs} at a time",
+        }
+        with locked(out):
+            write_json(record, {"facts": facts, "before": before})
+            seeds = range(123, 123 + args.seeds)
+            sweep(args.methods, seeds, args.steps, args.sizes, lambda trials: carry_out(bench, trials, file, args.jobs))
+    said = read_json(record)
+    if not said or not file.is_file():
+        raise InputError(f"{out} holds no sweep: run without --report-only first", "out")
+    print(f"Report in {write_report(out, read(file), dataset, said['before'], said['facts'])}", flush=True)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = cli.Parser(description=__doc__)
+    parser.add_argument("--methods", type=cli.methods, default="all", metavar="NAME,…", help="default: all")
+    parser.add_argument("--seeds", type=cli.positive_int, default=2, metavar="N", help="default: %(default)s")
+    cli.add_model_arguments(parser, default="practice")
+    parser.add_argument("--steps", type=cli.positive_int, default=450, help="of each training (default: %(default)s)")
+    parser.add_argument("--sizes", action="store_true", help="also another rank or size of each method that has one")
+    parser.add_argument("--general-text", metavar="FILE", help="English text to measure forgetting on, see --assets")
+    parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
+    parser.add_argument("--out", default="runs/tuning", metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    cli.run(main)
