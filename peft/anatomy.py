@@ -39,6 +39,7 @@ from peft.merging import to_plain
 from peft.registry import METHODS
 from peft.state import PeftState, state_of
 from peft.switching import over
+from peft.wrappers import keep_trained_in_float32
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,10 @@ def check(model: GPT2, base: GPT2 | None) -> None:
     state = state_of(model)
     if state.method and not METHODS[state.method].exportable:
         raise InputError(f"{state.method} has no ΔW to look at: {METHODS[state.method].why_not_mergeable}")
-    if base is None:
-        return
-    if state_of(base).method or has_classification_head(base):
+    if base and (state_of(base).method or has_classification_head(base)):
         raise InputError("base is not a language model without a method; load it afresh", "base")
-    other = state.base_fingerprints and not same_base(state.base_fingerprints, fingerprints(base))
-    if other or base.config != model.config:
+    known = state.base_fingerprints
+    if base and (base.config != model.config or known and not same_base(known, fingerprints(base))):
         raise InputError("base is not the model that this one was trained from", "base")
 
 
@@ -102,8 +101,7 @@ def layer_names(model: GPT2) -> list[str]:
 
 @torch.no_grad()
 def before_and_after(model: GPT2, base: GPT2 | None, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """weight and bias of a layer, of the base and now. In float64: the difference of two float32 numbers would be their
-    rounding, where the update is small."""
+    """weight and bias of a layer, of the base and now; in float64, or a small update would drown in rounding."""
     layer = copy.deepcopy(model.get_submodule(name)).cpu().double()
     found = base_of(base.get_submodule(name) if base else layer), base_of(to_plain(layer))
     before, after = ({kind: tensor.detach().cpu().double() for kind, tensor in one.items()} for one in found)
@@ -138,8 +136,7 @@ def intruders(change: Change, top: int = 10, epsilon: float = 0.5) -> list[int]:
     """Which of the first ``top`` left singular vectors of W' are intruders: |cos| < ``epsilon`` with all those of W."""
     U = torch.linalg.svd(change.before, full_matrices=False).U
     new = torch.linalg.svd(change.before + change.delta, full_matrices=False).U[:, :top]
-    similarity = (new.T @ U).abs().amax(dim=1)  # (top,)
-    return (similarity < epsilon).nonzero()[:, 0].tolist()
+    return ((new.T @ U).abs().amax(dim=1) < epsilon).nonzero()[:, 0].tolist()
 
 
 @torch.no_grad()
@@ -160,11 +157,12 @@ def remove_intruders(
     return result, found
 
 
-def replace(model: GPT2, name: str, kind: str, numbers: Tensor) -> None:
-    """Put new numbers, in memory of their own, into the weight or bias of a layer."""
+def replace(model: GPT2, name: str, kind: str, numbers: Tensor) -> nn.Parameter:
+    """Put new numbers, in memory of their own, into the weight or bias of a layer; returns what is there now."""
     layer = model.get_submodule(name)
-    old = getattr(layer, kind)
-    setattr(layer, kind, nn.Parameter(numbers.to(old.device, old.dtype, copy=True)))
+    new = nn.Parameter(numbers.to(layer.weight.device, layer.weight.dtype, copy=True))
+    setattr(layer, kind, new)
+    return new
 
 
 @torch.no_grad()
@@ -174,27 +172,29 @@ def to_lora(model: GPT2, base: GPT2, rank: int | None = None, energy: float | No
     rank     of every layer's update, or
     energy   the share of each update's Σ σ² to keep: each layer gets the smallest rank that does
 
-    Matrices get a LoRA. Biases and norms that have changed are taken over as they are, and train on. A classification
-    head is taken over in the form that Hugging Face's peft has, without a bias, which goes into the final norm. The
-    result trains, merges and saves like a LoRA that came from there, and loads there (its file has one update for
-    queries, keys and values, of their ranks together). Raises InputError as ``weight_changes`` does.
+    Biases, norms and a classification head are taken over; the head as Hugging Face's peft has it, without a bias: that
+    goes into the final norm. The result trains, merges and saves like a LoRA from there, and loads there (queries, keys
+    and values share one update in the file, of their ranks together). Raises InputError as ``weight_changes`` does.
     """
     model = uncompiled(model)
-    changes, result = weight_changes(model, base), over(base)
+    changes, result, exact = weight_changes(model, base), over(base), []
     for name in layer_names(model):
         before, after = before_and_after(model, base, name)
         for kind, numbers in after.items():
             if numbers.dim() == 1 and not numbers.equal(before[kind]):
-                replace(result, name, kind, numbers)
+                exact.append((replace(result, name, kind, numbers), numbers))
         if name in changes:
-            layer, delta = result.get_submodule(name), changes[name].delta
-            A, B = low_rank(delta, rank_of(changes[name].singular_values, rank, energy))
+            layer = result.get_submodule(name)
+            A, B = low_rank(changes[name].delta, rank_of(changes[name].singular_values, rank, energy))
             result.set_submodule(name, with_update(layer, *((B.T, A.T) if isinstance(layer, nn.Embedding) else (A, B))))
     if has_classification_head(model):
         score, norm = hugging_face_head(model)
-        result.lm_head = nn.Linear(score.size(1), len(score), bias=False, device="meta")
-        result.lm_head.weight = nn.Parameter(score.clone())
-        for kind, numbers in norm.items():
-            replace(result, "ln_f", kind, numbers)
+        W = result.wte.weight
+        result.lm_head = nn.Linear(score.size(1), len(score), bias=False, device=W.device, dtype=W.dtype)
+        for name, kind, numbers in [("lm_head", "weight", score), *(("ln_f", *pair) for pair in norm.items())]:
+            exact.append((replace(result, name, kind, numbers), numbers))
+    keep_trained_in_float32(result)
+    for parameter, numbers in exact:  # again, now that over a base in 16 bits there is room for them
+        parameter.copy_(numbers)
     result.peft = PeftState("lora", base_fingerprints=fingerprints(base))
     return result.eval()

@@ -237,3 +237,14 @@ def test_the_base_stays_as_it_was(tuned, base, new_model):
     to_lora(tuned("full"), base, rank=2)
     fresh = new_model("language modelling").state_dict()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in base.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "ia3"])
+def test_over_a_base_in_16_bits(method, new_model, base, randomise, tokens):
+    """What trains is in float32 there, and stays so."""
+    model = add_classification_head(new_model("language modelling").bfloat16(), 3)
+    model = randomise(peft.apply(model, method)).eval()
+    lora = to_lora(model, base.bfloat16(), energy=1.0)
+    assert all(parameter.dtype == torch.float32 for parameter in peft.trainable_parameters(lora).values())
+    ours, theirs = (classify(each, tokens, LENGTHS).float() for each in (lora, model))
+    assert (ours - theirs).abs().max() < 0.05 < theirs.std()
