@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data import sms_spam
+from data import imdb, sms_spam
 from data.labels import label_notes, positive_class
 from data.near_duplicates import groups, leakage
 from data.practice import practice_messages
@@ -27,7 +27,7 @@ from gpt2.errors import InputError, RunError
 __all__ = ["SOURCES", "Dataset", "leaked", "load_dataset", "read_table"]
 
 LEAKAGE_LIMIT = 20_000  # messages
-SOURCES = ("auto", "sms", "practice", *NAMES)
+SOURCES = ("auto", "sms", "imdb", "practice", *NAMES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Dataset:
     """
 
     name: str  # one of SOURCES but "auto", or the file's name
-    protocol: str | None  # "published", "strict" or "grouped" for the SMS data, else None
+    protocol: str | None  # "published", "strict" or "grouped" for the SMS data and the film reviews, else None
     classes: tuple[str, ...]  # the label names; a label is an index into them
     positive: str | None  # two classes: the one that precision, recall and F1 are about; more classes: None
     train: pd.DataFrame  # columns text (str) and label (int); likewise the other two
@@ -82,17 +82,19 @@ def load_dataset(
 ) -> Dataset:
     """Load a dataset by name or path and split it 70/10/20.
 
-    ``data``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded);
+    ``data``: "sms", the SMS Spam Collection (from the ``assets`` folder, the cache, or downloaded); "imdb", 50,000 film
+    reviews (likewise);
     "practice", the messages that come with this software; "unseen-words" and "unseen-order", tasks that counting
     words cannot solve (data/unseen_words.py); a path to a .csv or .tsv file; or "auto", the SMS
     collection if available, else the practice messages with a note that says why.
-    ``protocol``: "published", "strict" or "grouped", how to cut the SMS collection (see data/sms_spam.py).
+    ``protocol``: "published", "strict" or "grouped", how to cut the SMS collection (data/sms_spam.py) and the film
+    reviews (data/imdb.py).
     ``group_near_duplicates``, ``group_column``: of your own table, rows that must not lie in different parts: near-
     copies (data/near_duplicates.py), or those with the same value in a column.
     ``seed`` draws the split, except the published one: that is fixed by its own seed 123, whichever seed a
     model is trained with, and only a comparison over many splits changes ``published_seed``.
 
-    Raises InputError for an unknown dataset or protocol and for an unusable table, RunError when "sms" is
+    Raises InputError for an unknown dataset or protocol and for an unusable table, RunError when "sms" or "imdb" is
     not available.
     """
     if protocol not in sms_spam.PROTOCOLS:
@@ -101,7 +103,7 @@ def load_dataset(
         raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
     grouping = "group_column" if group_column else "group_near_duplicates" if group_near_duplicates else None
     if grouping and data in SOURCES:
-        hint = "; for the SMS data choose the protocol grouped" if data in ("sms", "auto") else ""
+        hint = f"; for {data} choose the protocol grouped" if data in ("sms", "imdb", "auto") else ""
         raise InputError(f"{grouping} is for a table of your own, not for {data}{hint}", grouping)
     if group_near_duplicates and group_column:
         raise InputError(
@@ -116,6 +118,8 @@ def load_dataset(
         except RunError as error:
             return practice_dataset(protocol, seed, (f"The SMS Spam Collection is not available ({error}).",))
         return sms_dataset(path, protocol, seed, published_seed)
+    if data == "imdb":
+        return imdb_dataset(imdb.find_file(assets), protocol, seed, published_seed)
     if data == "practice":
         return practice_dataset(protocol, seed, ())
     if data in NAMES:
@@ -134,6 +138,14 @@ def sms_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Da
     if protocol == "published":
         note += " It is that of Raschka's book, flaws included; the grouped protocol corrects them."
     return make_dataset("sms", protocol, ("ham", "spam"), splits, (note,))
+
+
+def imdb_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
+    splits = imdb.split(path, protocol, published_seed if protocol == "published" else seed)
+    note = f"Film reviews from {path}, {protocol} split."
+    if protocol == "published":
+        note += " It is that of Raschka's bonus material: films are in several parts; strict and grouped avoid that."
+    return make_dataset("imdb", protocol, ("neg", "pos"), splits, (note,))
 
 
 def practice_dataset(protocol: str, seed: int, notes: tuple[str, ...]) -> Dataset:
@@ -184,7 +196,7 @@ def make_dataset(
 def protocol_unused(protocol: str) -> tuple[str, ...]:
     if protocol == "published":
         return ()  # the default: nobody asked for it
-    return (f"The {protocol} protocol is for the SMS Spam Collection and was not used.",)
+    return (f"The {protocol} protocol is for the SMS Spam Collection and the film reviews, and was not used.",)
 
 
 def looks_like_path(data: str | Path) -> bool:

@@ -7,15 +7,15 @@
         3. the network                             through pooch, then kept in the cache
 
 Each of the three is compared with a sha256: a file that changed at its source, or that a network's login page
-answered for it, would otherwise train a model on something else without a word. Of a .gz file it is the sha256 of
-what is packed, since the same content may be packed anew.
+answered for it, would otherwise train a model on something else without a word. Of a .gz file (but not of a .tar.gz
+archive) it is the sha256 of what is packed, since the same content may be packed anew.
+
+A large file goes from the network to the disk and is checked there; it is never held in memory as a whole.
 """
 
 import gzip
 import hashlib
-import io
 import sys
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -47,14 +47,14 @@ def local_or_download(
     if folder:
         found = folder / relative
         if found.is_file():
-            if sha256_of(read(found), relative) != sha256:
+            if sha256_of(found, relative) != sha256:
                 raise InputError(
                     f"{found} is not the published file (its sha256 differs); "
                     "replace it by an unchanged copy, or remove it to download one"
                 )
             return found
     cached = CACHE / relative
-    if cached.is_file() and sha256_of(read(cached), relative) == sha256:
+    if cached.is_file() and sha256_of(cached, relative) == sha256:
         return cached  # a damaged file in the cache is simply replaced below
     try:
         return fetch(url, cached, sha256, member, timeout)
@@ -73,36 +73,33 @@ def fetch(url: str, destination: str | Path, sha256: str, member: str | None = N
     destination = Path(destination)
     if why := why_unreachable(url, timeout):
         raise RunError(f"cannot download {url} ({why})")
-    content = transfer(url, timeout)
-    if member is not None:
-        content = unzip(content, member, url)
-    if (found := sha256_of(content, destination.name)) != sha256:
-        raise RunError(f"what {url} gave is not the expected file: sha256 {found}, expected {sha256}")
     try:
         with atomic_write(destination) as temporary:
-            temporary.write_bytes(content)
+            transfer(url, temporary, timeout)
+            if member is not None:
+                unzip(temporary, member, url)
+            if (found := sha256_of(temporary, destination.name)) != sha256:
+                raise RunError(f"what {url} gave is not the expected file: sha256 {found}, expected {sha256}")
+            size = temporary.stat().st_size
     except (InputError, OSError) as error:
         reason = getattr(error.__cause__ or error, "strerror", None) or error
-        raise RunError(f"downloaded {url}, but cannot write {destination}: {reason}") from error
-    print(f"downloaded {url} to {destination} ({len(content):,} bytes, sha256 verified)", file=sys.stderr)
+        raise RunError(f"cannot write {destination}, where {url} is to be kept: {reason}") from error
+    print(f"downloaded {url} to {destination} ({size:,} bytes, sha256 verified)", file=sys.stderr)
     return destination
 
 
-def transfer(url: str, timeout: float) -> bytes:
-    """Return what ``url`` holds; moved by pooch through a temporary folder. Raises RunError."""
+def transfer(url: str, file: Path, timeout: float) -> None:
+    """Write what ``url`` holds into ``file``, as it comes. Raises RunError."""
     import pooch  # here: only a download needs them
     import urllib3
     from tqdm import tqdm
 
-    pooch.get_logger().setLevel("ERROR")  # it announces each step; fetch says it in one line
     # disable=None: no bar where nobody watches (a log file). total=1: pooch asks `if bar:` before it knows
     # the size, and a tqdm bar without a total refuses to answer that.
-    bar = tqdm(total=1, unit="B", unit_scale=True, desc=urlsplit(url).hostname, leave=False, disable=None)
-    with tempfile.TemporaryDirectory() as folder, bar:
+    with tqdm(total=1, unit="B", unit_scale=True, desc=urlsplit(url).hostname, leave=False, disable=None) as bar:
         loader = pooch.HTTPDownloader(progressbar=bar, timeout=(timeout, 5 * timeout))
         try:
-            path = pooch.retrieve(url, known_hash=None, fname="download", path=folder, downloader=loader)
-            return Path(path).read_bytes()
+            loader(url, str(file), None)
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:  # requests' errors are OSErrors
             raise RunError(f"cannot download {url}: {reason_of(error)}") from error
 
@@ -124,30 +121,26 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__
 
 
-def unzip(archive: bytes, member: str, url: str) -> bytes:
-    """Return one file of a zip archive. Raises RunError when the bytes are no archive or lack the file."""
+def unzip(archive: Path, member: str, url: str) -> None:
+    """Put one file of a zip archive in the archive's place. Raises RunError when it is no archive or lacks the file."""
     try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as files:
-            return files.read(member)
+        with zipfile.ZipFile(archive) as files:
+            content = files.read(member)
     except (zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise RunError(f"what {url} gave is not a zip archive with {member} in it") from error
+    archive.write_bytes(content)
 
 
-def sha256_of(content: bytes, name: str) -> str:
-    """Of the content; of what is packed in it, piece by piece, if ``name`` ends with .gz."""
-    digest, packed = hashlib.sha256(), name.endswith(".gz")
+def sha256_of(path: Path, name: str) -> str:
+    """Of a file, read in chunks; of what is packed in it, if ``name`` is that of a .gz file. Raises InputError when it
+    cannot be read."""
+    digest, packed = hashlib.sha256(), name.endswith(".gz") and not name.endswith(".tar.gz")
     try:
-        with gzip.open(io.BytesIO(content)) if packed else io.BytesIO(content) as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except (EOFError, OSError, zlib.error):
+        with open(path, "rb") as raw, gzip.open(raw) if packed else raw as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
         return "none, for it is not a whole gzip file"
-    return digest.hexdigest()
-
-
-def read(path: Path) -> bytes:
-    """A file's bytes. Raises InputError when they cannot be read."""
-    try:
-        return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+    return digest.hexdigest()

@@ -37,7 +37,7 @@ import pandas as pd
 
 from data.download import local_or_download
 from data.near_duplicates import groups
-from data.splits import Splits, grouped_split, stratified_split
+from data.splits import Splits, cut_in_order, grouped_split, stratified_split
 from gpt2.errors import InputError
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
@@ -95,11 +95,7 @@ def published_split(path: str | Path, seed: int = 123) -> Splits:
     other ham messages and cut elsewhere, for comparisons that average over splits.
     """
     shuffled = balance(read_with_quoting(path), seed).sample(frac=1, random_state=seed).reset_index(drop=True)
-    end_of_train = int(len(shuffled) * 0.7)
-    end_of_validation = end_of_train + int(len(shuffled) * 0.1)
-    cuts = (slice(0, end_of_train), slice(end_of_train, end_of_validation), slice(end_of_validation, None))
-    train, validation, test = (shuffled[cut].reset_index(drop=True) for cut in cuts)
-    return train, validation, test
+    return cut_in_order(shuffled)
 
 
 def strict_split(path: str | Path, seed: int = 123) -> Splits:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from peft import options as opt
+from peft.learning_rates import Rate, choose_rate
 from peft.options import fields_of, kinds
 
 
@@ -23,7 +24,7 @@ class Method:
                        of ``options_type``, and changes the model in place
     options_type       the dataclass of its options
     summary            one sentence
-    lr                 AdamW's learning rate for a model 128 wide (docs/results/learning_rates); see learning_rate
+    lr                 AdamW's learning rate for the practice model (docs/results/learning_rates); see learning_rate
     family             of the surveys (Lialin et al., 2023; Han et al., 2024): selective, reparametrised, additive or
                        hybrid
     why_not_mergeable  a sentence, where peft.merge refuses; None where it merges
@@ -68,10 +69,14 @@ class Method:
         """Does it reach into GPT2's own modules? Its function says so: ``model: GPT2``, or ``model: nn.Module``."""
         return inspect.signature(self.insert).parameters["model"].annotation.__name__ == "GPT2"
 
+    def rate(self, width: int) -> Rate:
+        """The default learning rate for a model of this width, and where it comes from (peft/learning_rates.py)."""
+        name = next((name for name, method in METHODS.items() if method is self), "")
+        return choose_rate(name, self.lr, width)
+
     def learning_rate(self, width: int) -> float:
-        """``lr`` for a model of this width. Adam's best learning rate shrinks as layers widen (muP, Yang et al., 2021,
-        arXiv:2203.03466)."""
-        return self.lr * 128 / width
+        """The default learning rate for a model of this width."""
+        return self.rate(width).lr
 
 
 SELECTIVE: dict[str, Any] = {

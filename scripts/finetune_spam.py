@@ -4,6 +4,7 @@
     python scripts/finetune_spam.py --method lora --rank 4 --target-modules q_proj,v_proj
     python scripts/finetune_spam.py --method selective --recipe book           # Raschka (2024), chapter 6
     python scripts/finetune_spam.py --method adapter --data mine.csv --text-column message --label-column topic
+    python scripts/finetune_spam.py --method ia3 --model my_model --find-lr    # suggests a learning rate; no training
 
     torchrun --nproc-per-node 2 scripts/finetune_spam.py --method lora          # several processes or GPUs, same result
 
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_list, method_options
-from common.recipes import POOLINGS, RECIPE_OPTIONS, RECIPES, make_recipe
+from common.recipes import RECIPE_OPTIONS, add_training_arguments, lr_source, make_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ def fine_tune(
     stack: contextlib.ExitStack,
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
+    from common import find_lr
     from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
     from common.prepare import load_data, make_batches, prepare_model, run_settings, untuned
     from common.runs import new_folder
@@ -63,6 +65,8 @@ def fine_tune(
     from gpt2.training.frozen_features import choose_batching
     from gpt2.training.runs import locked, open_run
 
+    if args.find_lr is not None:
+        find_lr.check(args)
     with main_first():
         dataset, model = load_data(args), load_gpt2(checkpoint.source, args.assets)
     check_vocabulary(model.config.vocab_size, get_tokenizer())
@@ -70,19 +74,26 @@ def fine_tune(
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)
 
+    positions = model.config.n_positions
+    longest = min(args.max_length or positions, positions)
+
     def measure_untuned() -> dict:
-        first, _, _ = make_batches(dataset, model.config.n_positions, args.batch_size, reference=True)
+        first, _, _ = make_batches(dataset, longest, args.batch_size, reference=True)
         return untuned(model, first, device, args.seed, recipe.pooling)
 
     before_method = measure_untuned if recipe.reference else dict
     total, before = prepare_model(model, len(dataset.classes), args.method, options, args.seed, before_method)
-    room = model.config.n_positions - model.virtual_positions()
+    room = min(longest, positions - model.virtual_positions())
     batches, max_length, cut = make_batches(dataset, room, args.batch_size, recipe.reference)
     config = run_settings(args, checkpoint.source, dataset, model, recipe) | {"device": str(device)}
     config |= {"total_parameters": total, "max_length": max_length, "pad_to": batches["train"].pad_to}
+    config |= {"lr_source": lr_source(args, model.config.n_embd)}
 
     batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
 
+    if args.find_lr is not None:
+        describe_run(model, dataset, config, cut, describe(device))
+        return find_lr.find_lr(args, model, batches["train"], recipe, device, batching)
     folder = Path(args.out or agree(str(new_folder(args.method))))
     with main_first():
         if is_main():
@@ -105,30 +116,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
     cli.add_model_arguments(parser)
     cli.add_data_arguments(parser, protocol="published")
-    parser.add_argument(
-        "--recipe",
-        default="default",
-        choices=RECIPES,
-        help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
-    )
-    parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
-    parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
-    parser.add_argument(
-        "--accumulate",
-        type=cli.positive_int,
-        metavar="N",
-        help="add up the gradients of N batches before a step: as one batch N times as large, in the memory of one",
-    )
-    parser.add_argument("--lr", type=float, help="learning rate (default: one that suits the method)")
-    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
-    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
-    parser.add_argument(
-        "--split-seed",
-        type=cli.seed,
-        metavar="SEED",
-        help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
-    )
-    parser.add_argument("--pooling", choices=POOLINGS, help="what the head reads (default: last, the last token)")
+    add_training_arguments(parser)
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     parser.add_argument(
         "--batching",

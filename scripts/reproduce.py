@@ -1,9 +1,10 @@
-"""Repeat the published comparison: GPT-2 as a spam classifier, 25 runs that others have published.
+"""Repeat the published comparison: GPT-2 as a spam classifier, 25 runs that others have published; and two on films.
 
     python scripts/reproduce.py --list                           # the rows, their settings, time to expect here
     python scripts/reproduce.py --golden                         # is the model the right one? a check in ten minutes
     python scripts/reproduce.py --rows book-ch6,extra-16         # train two rows
     python scripts/reproduce.py --rows 124m --seeds 3 --protocol both
+    python scripts/reproduce.py --rows imdb --out runs/films     # 50,000 film reviews (84 MB), for a GPU
     python scripts/reproduce.py --rows 124m --weights practice --smoke      # try everything without GPT-2's weights
 
 The rows are those of the notes of a 2024 article on fine-tuning GPT-2 124M, of Raschka's "Build a Large Language Model
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
         missing = unavailable(runs, settings)
         with locked(out):
             command = "python scripts/reproduce.py " + shlex.join(argv)
-            open_folder(out, args.weights, args.smoke, command, machine())
+            open_folder(out, args.weights, args.smoke, command, machine(), chosen[0].data)
             for sentence in cautions(runs, settings):
                 cli.say(sentence)
             failures = carry_out(runs, settings, missing)
@@ -73,13 +74,17 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     what = parser.add_argument_group("what to do (one of these)")
-    what.add_argument("--list", action="store_true", help="show the 25 rows, what each trains, time to expect here")
+    what.add_argument("--list", action="store_true", help="show the 27 rows, what each trains, time to expect here")
     what.add_argument(
         "--golden",
         action="store_true",
         help="compare the model and the first steps of training with published values, rung by rung",
     )
-    what.add_argument("--rows", metavar="NAME,…", help="train rows: their names, or a size such as 124m, or all")
+    what.add_argument(
+        "--rows",
+        metavar="NAME,…",
+        help="train rows: their names, or a size such as 124m, or all (those on spam), or imdb",
+    )
     what.add_argument("--report-only", action="store_true", help="train nothing; write the report from what is there")
     parser.add_argument(
         "--seeds",
@@ -102,7 +107,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="random: random weights of each row's size, for time and memory; practice: the bundled small model. "
         "Accuracies then mean nothing as a reproduction (default: %(default)s)",
     )
-    parser.add_argument("--smoke", action="store_true", help="one epoch on a tenth of the messages: does it all run?")
+    parser.add_argument("--smoke", action="store_true", help="one epoch on few of the messages: does it all run?")
     parser.add_argument("--out", default="runs/reproduction", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--assets", metavar="FOLDER", help="local folder to look in before any download, as for finetune_spam.py"

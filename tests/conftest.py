@@ -23,7 +23,7 @@ SLOW = (
 LONGEST = """
     test_chapters.py test_reference_recipe.py test_compare_methods.py test_benchmark.py test_finetune_spam.py
     test_run_folders.py test_torchrun.py test_batchings.py test_pretrain.py test_travel_parity.py test_grading.py
-    test_pretraining.py test_compiled.py test_adapters_parity.py test_weights.py test_export_hf.py
+    test_experiments.py test_pretraining.py test_compiled.py test_adapters_parity.py test_weights.py test_export_hf.py
 """.split()  # each ten seconds or more
 
 

@@ -156,25 +156,28 @@ def finetune(
 class RunningLoss:
     """Loss and accuracy over the messages of an epoch while the weights still move, and the progress bar that shows it.
 
-    Numbers stay on the device, and are looked at every CHECK_EVERY steps. Raises RunError when the loss is not finite.
+    Numbers stay on the device, and are looked at every CHECK_EVERY steps. They lie in one tensor: a small tensor kept
+    from each step would sit where the step's large ones were, and the memory between could not be used again. Raises
+    RunError when the loss is not finite.
     """
 
     def __init__(self, epoch: int, recipe: Recipe, steps: int):
         self.epoch, self.recipe = epoch, recipe
-        self.losses: list[Tensor] = []  # one number a step, as the next two
-        self.correct: list[Tensor] = []
+        self.table: Tensor | None = None  # (2, steps): loss and right answers, sums over a batch
         self.sizes: list[float] = []
         title, hidden = f"epoch {epoch + 1}/{recipe.epochs}", None if is_main() else True
         self.bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=hidden)
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, size: float) -> None:
         """``loss``: the sum over the ``size`` messages of a batch."""
-        self.losses.append(loss.detach())
-        self.correct.append((logits.detach().argmax(dim=-1) == labels).sum())
+        if self.table is None:
+            self.table = torch.zeros(2, self.bar.total, device=loss.device)
+        self.table[0, len(self.sizes)] = loss.detach()
+        self.table[1, len(self.sizes)] = (logits.detach().argmax(dim=-1) == labels).sum()
         self.sizes.append(size)
         self.bar.update()
-        if len(self.losses) % CHECK_EVERY == 0 or len(self.losses) == self.bar.total:
-            recent = self.mean(self.losses[-CHECK_EVERY:])
+        if len(self.sizes) % CHECK_EVERY == 0 or len(self.sizes) == self.bar.total:
+            recent = self.mean(0, CHECK_EVERY)
             self.bar.set_postfix(loss=f"{recent:.3f}")
             if not math.isfinite(recent):
                 self.bar.close()
@@ -183,16 +186,19 @@ class RunningLoss:
                     f"try a learning rate of {self.recipe.lr / 10:.0e}, a tenth of the present one"
                 )
 
-    def mean(self, sums: list[Tensor]) -> float:
-        """The mean over the messages of the last len(sums) steps, of all processes."""
-        total = sum_over_processes(torch.stack(sums).sum())
-        messages = sum_over_processes(torch.tensor(float(sum(self.sizes[-len(sums) :])), device=total.device))
+    def mean(self, row: int, last: int | None = None) -> float:
+        """The mean over the messages of the ``last`` steps (default: all), of all processes: of the loss (row 0) or of
+        right answers (row 1)."""
+        assert self.table is not None  # a step has been added
+        first = 0 if last is None else max(0, len(self.sizes) - last)
+        total = sum_over_processes(self.table[row, first : len(self.sizes)].sum())
+        messages = sum_over_processes(torch.tensor(float(sum(self.sizes[first:])), device=total.device))
         return (total / messages).item()
 
     def finish(self) -> tuple[float, float]:
         """Loss and accuracy of the epoch."""
         self.bar.close()
-        return self.mean(self.losses), self.mean(self.correct)
+        return self.mean(0), self.mean(1)
 
 
 def history_row(epoch: int, train_loss: float, train_accuracy: float, validation: dict, seconds: float) -> dict:

@@ -7,7 +7,6 @@ trained block is kept for each message, as long as there is room:
     blocks 0-10, embeddings   frozen: run the first time that a message is seen
 """
 
-import math
 import time
 
 import torch
@@ -78,15 +77,15 @@ class FrozenFeatureCache:
     def fill(self, model: GPT2, batches: MessageBatches, device: torch.device, pooling: str = "last") -> float:
         """Run the frozen blocks over all messages now, as far as there is room for what they give: many messages at a
         time are faster than the few of a training batch. Returns the seconds that it took."""
-        start, count = time.perf_counter(), math.ceil(len(batches.labels) / FEATURE_BATCH)
-        for _, batch in tqdm(
-            batches.by_length(FEATURE_BATCH), desc="frozen blocks", total=count, unit="batch", leave=False, disable=None
-        ):
-            tokens, lengths, _ = to_device(batch, device)
-            with torch.no_grad(), autocast(device):
-                classify(model, tokens, lengths, pooling, "packed", self)
-            if self.full:
-                break
+        start, total = time.perf_counter(), len(batches.labels)
+        with tqdm(desc="frozen blocks", total=total, unit="message", leave=False, disable=None) as bar:
+            for indices, batch in batches.by_length(FEATURE_BATCH):
+                tokens, lengths, _ = to_device(batch, device)
+                with torch.no_grad(), autocast(device):
+                    classify(model, tokens, lengths, pooling, "packed", self)
+                bar.update(len(indices))
+                if self.full:
+                    break
         return time.perf_counter() - start
 
 

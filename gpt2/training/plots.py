@@ -1,4 +1,7 @@
-"""The two pictures of a run, drawn without a screen; readable in grey. How names get into them: plot_text.py."""
+"""The pictures of a run and of a range test, drawn without a screen; readable in grey.
+
+How names get into them: plot_text.py.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gpt2.training.lr_range import LRRange
 from gpt2.training.plot_text import drawable, plain_text
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#d9730d", "#6b6b6b"
@@ -57,3 +61,21 @@ def plot_confusion(table: list[list[int]], classes: Sequence[str], file: Path, t
         axes.set_title(title, fontsize=11)
         figure.savefig(file, dpi=130)
     return note
+
+
+def plot_lr_range(found: LRRange, file: Path) -> None:
+    """Loss against learning rate of a range test: every batch, the running mean, and the suggestion."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(found.rates, found.losses, ".", color=GREY, markersize=4, label="a batch")
+    axes.plot(found.rates, found.smoothed, color=BLUE, label="running mean")
+    axes.axvline(found.rates[found.best], color=GREY, linestyle=":", label="lowest running mean")
+    axes.axvline(found.suggestion, color=ORANGE, linestyle="--", label=f"suggestion, {found.suggestion:.1e}")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 2 * found.smoothed[0])
+    axes.set_xlabel("learning rate")
+    axes.set_title("Loss (nats per message)", loc="left")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(framealpha=1, edgecolor="white")
+    figure.savefig(file, dpi=130)

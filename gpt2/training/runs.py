@@ -38,7 +38,7 @@ HASHES = {  # settings that are sha256 sums, and what has changed when they diff
     "data_sha256": "the texts or labels have changed since",
     "base_sha256": "the base model's weights have changed since",
 }
-RECORDED = ("versions",)  # in config.json to be read: a run may resume under other versions
+RECORDED = ("versions", "lr_source")  # in config.json to be read: a run may resume under others
 
 
 def versions() -> dict[str, str]:

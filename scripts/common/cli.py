@@ -107,8 +107,9 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") 
     parser.add_argument(
         "--assets",
         metavar="FOLDER",
-        help="local folder to look in before any download, as in FOLDER/gpt2/model.safetensors and "
-        "FOLDER/sms-spam/SMSSpamCollection (default: the environment variable GPT2_PEFT_ASSETS)",
+        help="local folder to look in before any download, as in FOLDER/gpt2/model.safetensors, "
+        "FOLDER/sms-spam/SMSSpamCollection and FOLDER/imdb/aclImdb_v1.tar.gz (default: the environment variable "
+        "GPT2_PEFT_ASSETS)",
     )
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="default: a GPU if any"
@@ -121,7 +122,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
         "--data",
         default="auto",
         metavar="NAME|FILE",
-        help="auto (the SMS Spam Collection if available, else practice), sms, practice (2,000 bundled messages), "
+        help="auto (the SMS Spam Collection if available, else practice), sms, imdb (50,000 film reviews, 84 MB to "
+        "download), practice (2,000 bundled messages), "
         "unseen-words or unseen-order (bundled tasks that counting words cannot solve), or your own .csv or .tsv table "
         "(default: %(default)s)",
     )
@@ -132,7 +134,8 @@ def add_data_arguments(parser: argparse.ArgumentParser, protocol: str) -> None:
         default=protocol,
         choices=("published", "strict", "grouped"),
         help="split of the SMS data: that of Raschka's book; duplicates removed and natural ratio; or that with "
-        "near-copies in one part (default: %(default)s)",
+        "near-copies in one part. Of imdb: Raschka's; that of its authors; or that with films in one part (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--group-near-duplicates", action="store_true", help="of your own table: keep near-copies in one part"

@@ -209,7 +209,8 @@ def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: 
     if cut:
         print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the messages.")
     print(f"Method   {config['method']} {settings}".rstrip())
-    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), lr {config['lr']:.2g}", flush=True)
+    lr = f"lr {config['lr']:.2g}, {config['lr_source']}"
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), {lr}", flush=True)
 
 
 def describe_untuned(untuned: dict[str, dict]) -> None:

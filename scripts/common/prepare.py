@@ -11,7 +11,7 @@ from data import SOURCES, Dataset, load_dataset
 from gpt2.classifier import add_classification_head
 from gpt2.model import GPT2
 from gpt2.tokenizer import get_tokenizer
-from gpt2.training.batching import MessageBatches, encode
+from gpt2.training.batching import MessageBatches, encode_many
 from gpt2.training.curve import measure
 from gpt2.training.recipe import Recipe
 from gpt2.training.reference import UNTUNED_BATCHES, ReferenceBatches
@@ -46,7 +46,7 @@ def make_batches(
     pad_to, cut, batches = (room if reference and padding == "context" else None), 0, {}
     for name in ("train", "validation", "test"):
         part = getattr(dataset, name)
-        tokens, truncated = encode(part.text.tolist(), get_tokenizer(), room)
+        tokens, truncated = encode_many(part.text.tolist(), get_tokenizer(), room)
         cut += truncated
         labels = part.label.tolist()
         if not reference:

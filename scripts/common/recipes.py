@@ -5,6 +5,8 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
+from common import cli
+
 if TYPE_CHECKING:
     from gpt2.training.recipe import Recipe
 
@@ -15,6 +17,52 @@ RECIPE_OPTIONS = {  # of methods, where a published recipe has others than ours;
     ("book", "lora"): {"rank": 16, "alpha": 16.0, "scaling": "alpha", "init": "kaiming-rank"},  # appendix E, as of 2025
 }
 RECIPE_EPOCHS = {("source-notes", "lora"): 6}  # else those of the recipe, five
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how to train."""
+    parser.add_argument(
+        "--recipe",
+        default="default",
+        choices=RECIPES,
+        help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
+    )
+    parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
+    parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--max-length",
+        type=cli.positive_int,
+        metavar="N",
+        help="read only the first N tokens of a message: less time and memory (default: as many as the model takes)",
+    )
+    parser.add_argument(
+        "--accumulate",
+        type=cli.positive_int,
+        metavar="N",
+        help="add up the gradients of N batches before a step: as one batch N times as large, in the memory of one",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        help="learning rate (default: the method's, tuned on the practice model; for GPT-2's sizes one that others "
+        "published, for other models the rule lr x 128/width: docs/learning_rates_published.md; a run says which)",
+    )
+    parser.add_argument(
+        "--find-lr",
+        nargs="?",
+        const="",
+        metavar="FILE.png",
+        help="train nothing: a short range test on training batches, printed and drawn, that suggests a learning rate",
+    )
+    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
+    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
+    parser.add_argument(
+        "--split-seed",
+        type=cli.seed,
+        metavar="SEED",
+        help="draws the split, for comparisons over splits (default: 123 for the published one, else --seed)",
+    )
+    parser.add_argument("--pooling", choices=POOLINGS, help="what the head reads (default: last, the last token)")
 
 
 def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
@@ -30,3 +78,12 @@ def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     overrides |= {"accumulate": args.accumulate}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, seed=args.seed, **overrides)
+
+
+def lr_source(args: argparse.Namespace, width: int) -> str:
+    """Where the learning rate of ``make_recipe`` comes from, in a few words for the first lines of a run."""
+    import peft
+
+    if args.lr is not None:
+        return "given by --lr"
+    return peft.METHODS[args.method].rate(width).source if args.recipe == "default" else f"recipe {args.recipe}"

@@ -37,6 +37,9 @@ def memorising_section(correct: pd.DataFrame, messages: Messages, names: list[st
     if messages.table.near.isna().any():
         return [title, "Not measured: to look for copies among so many messages would take long."]
     leaks = leakage(messages)
+    if not leaks.near.any():
+        why = " (the split keeps near-copies in one part)" if messages.unit == "group" else ""
+        return [title, f"No test message has an exact or near copy in training{why}: learning by heart gains nothing."]
     rows = [[code(str(label)), *(f"{value:,.1f}" for value in leak)] for label, leak in leaks.iterrows()]
     text = [
         title,
@@ -45,11 +48,8 @@ def memorising_section(correct: pd.DataFrame, messages: Messages, names: list[st
     ]
     asked = leaks.loc[messages.positive] if messages.positive else leaks.sum()
     if asked.near in (0, asked.n):
-        share = "No" if asked.near == 0 else "Every"
-        return [
-            *text,
-            f"{share} test message that counts here has a near-copy in training: there is nothing to compare.",
-        ]
+        share = "None" if asked.near == 0 else "All"
+        return [*text, f"{share} of class {code(str(messages.positive))} have a near-copy: nothing can be compared."]
     what = f"recall of {plain(messages.positive)}" if messages.positive else "accuracy"
     found = recalls(correct[names], messages)
     rows = [

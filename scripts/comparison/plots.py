@@ -22,7 +22,7 @@ STYLES = {  # marker and colour (Okabe & Ito's, told apart by colour-blind peopl
     "reparametrised": ("s", "#009E73"),
     "hybrid": ("D", "#CC79A7"),
 }
-LINES = (("o-", "#0072B2"), ("s--", "#D55E00"))
+LINES = (("o-", "#0072B2"), ("s--", "#D55E00"), ("^-.", "#009E73"), ("D:", "#CC79A7"))
 AROUND = [(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False)]
 FAR = 8.0  # the axis leaves out a method that is so many times farther from the middle than three quarters of them are
 
@@ -71,8 +71,9 @@ def scatter(
     room = max(high - low, 0.01) * 0.12
     axes.set_ylim(low - room, min(high + room, 1.0 + room / 3))
     axes.margins(x=0.12)
-    for name, value in shown.items():
+    for value in shown.values():
         axes.axhline(value, color=GREY, linestyle=":", zorder=1)
+    for name, value in joined(shown, room / 3).items():
         notes.append(
             axes.annotate(
                 name, (0.01, value), xycoords=("axes fraction", "data"), ha="left", va="bottom", color=GREY, fontsize=9
@@ -90,6 +91,18 @@ def scatter(
     with atomic_write(file) as temporary:
         figure.savefig(temporary)
     return left_out
+
+
+def joined(lines: dict[str, float], gap: float) -> dict[str, float]:
+    """Labels of horizontal lines; where lines lie closer than ``gap``, one label names them, at the highest."""
+    found: dict[str, float] = {}
+    for name, value in sorted(lines.items(), key=lambda line: line[1]):
+        below = next(reversed(found), None)
+        if below is not None and value - found[below] < gap:
+            del found[below]
+            name = f"{below}; {name}"
+        found[name] = value
+    return found
 
 
 def outliers(values: pd.Series) -> list[str]:
@@ -158,12 +171,12 @@ def overlap(a: tuple, b: tuple) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-def rank_sweep(table: pd.DataFrame, names: dict[str, str], file: Path) -> None:
-    """Test accuracy against LoRA's rank, a line a method; ``table``: columns method, rank, accuracy, accuracy_sd."""
+def rank_sweep(table: pd.DataFrame, file: Path) -> None:
+    """Test accuracy against LoRA's rank, a line a sweep; ``table``: columns sweep, rank, accuracy, accuracy_sd."""
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axes = figure.subplots()
-    for shift, ((method, name), (style, color)) in enumerate(zip(names.items(), LINES, strict=False)):
-        part = table[table.method == method].sort_values("rank")
+    for shift, (name, part) in enumerate(table.sort_values("rank").groupby("sweep")):
+        style, color = LINES[shift % len(LINES)]
         x = np.log2(part["rank"]) + 0.08 * shift - 0.04  # side by side, so that the bars can be told apart
         axes.errorbar(
             x, part.accuracy, yerr=part.accuracy_sd, fmt=style, color=color, capsize=3, markersize=6, label=name

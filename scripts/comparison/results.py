@@ -141,11 +141,11 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
 
 
 def is_sweep(row: str, method: str, options: dict, record: dict) -> bool:
-    """Does this row differ from its method's own by the rank alone?"""
+    """Does this row differ from its method's own by the rank, and at most by the learning rate besides?"""
     declared = peft.METHODS[method].options
     other = [key for key, value in options.items() if key in declared and value != declared[key].default]
     stated = record.get("rows", {}).get(row, {})
-    return row != method and other == ["rank"] and not stated.keys() & {"lr", "epochs", "model"}
+    return row != method and other == ["rank"] and not stated.keys() & {"epochs", "model"}
 
 
 def unfinished(out: Path, finished: list[Path]) -> Iterator[tuple[str, str]]:

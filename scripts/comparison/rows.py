@@ -73,7 +73,7 @@ class Row:
 
     def contradiction(self, config: dict, model: str) -> str | None:
         """What the row says and a run's config.json says otherwise, as in "rank 8, not 4"; None where they agree."""
-        recorded = config | config["options"] | {"model": config["model_asked_for"]}
+        recorded = config | config["options"] | {"model": config.get("model_asked_for")}
         for key, value in ({"method": self.method} | self.stated(model)).items():
             if recorded.get(key) != value:
                 return f"{key} {value}, not {recorded.get(key)}"

@@ -14,8 +14,6 @@ from gpt2.config import SIZES
 from gpt2.training.runs import read_json
 from peft.quantization import bits_per_weight
 
-SCALINGS = {"lora": "lora, scaled by α/r", "rslora": "rslora, scaled by α/√r"}
-
 
 def sweep_section(out: Path, summary: Summary) -> list[str]:
     """Accuracy of LoRA by rank, with its picture."""
@@ -24,19 +22,18 @@ def sweep_section(out: Path, summary: Summary) -> list[str]:
             "## Rank of LoRA",
             "Not measured; `--experiments experiments/ranks` trains LoRA and rsLoRA at ranks 1 to 64.",
         ]
-    names = {method: SCALINGS[method] for method in dict.fromkeys(summary.ranks.method)}
-    rank_sweep(summary.ranks, names, out / "ranks.png")
+    rank_sweep(summary.ranks, out / "ranks.png")
     ranks = sorted(summary.ranks["rank"].unique())
-    cells = summary.ranks.set_index(["method", "rank"])
+    cells = summary.ranks.set_index(["sweep", "rank"])
     rows = []
-    for method, name in names.items():
-        found = [cells.loc[(method, rank)] if (method, rank) in cells.index else None for rank in ranks]
-        rows.append([name, *[DASH if c is None else plus_minus(c.accuracy, c.accuracy_sd, 100) for c in found]])
+    for sweep in dict.fromkeys(summary.ranks.sweep):
+        found = [cells.loc[(sweep, rank)] if (sweep, rank) in cells.index else None for rank in ranks]
+        rows.append([sweep, *[DASH if c is None else plus_minus(c.accuracy, c.accuracy_sd, 100) for c in found]])
     return [
         "## Rank of LoRA",
         "\n".join(f"- {sentence}" for sentence in rank_reading(summary)),
         table(["test accuracy, %", *[f"rank {rank}" for rank in ranks]], rows),
-        "![Test accuracy against rank](ranks.png)\n\nα is the same at every rank, and so is the learning rate.",
+        "![Test accuracy against rank](ranks.png)\n\nα is the same at every rank.",
     ]
 
 

@@ -11,6 +11,7 @@ from comparison.results import Results
 from comparison.rows import base_name
 from comparison.significance import LEVEL, compare_all, effective_number, pair, standard_error, wilson
 
+SCALINGS = {"lora": "lora, scaled by α/r", "rslora": "rslora, scaled by α/√r"}
 UNCHANGED = 0.005  # nats per token: a smaller change of the language model's loss is called none
 
 
@@ -21,8 +22,8 @@ class Summary:
     methods: pd.DataFrame  # indexed by row, best first: means over the seeds
     baselines: pd.DataFrame  # indexed by name: accuracy, f1, their _sd, low and high
     pairs: pd.DataFrame  # see compare_all
-    ranks: pd.DataFrame  # row, method, rank, accuracy, accuracy_sd, seeds; empty without a sweep over ranks
-    rank_pairs: dict[str, pd.DataFrame]  # method -> compare_all of its ranks
+    ranks: pd.DataFrame  # sweep, rank, row, accuracy, accuracy_sd, seeds; empty without a sweep over ranks
+    rank_pairs: dict[str, pd.DataFrame]  # sweep -> compare_all of its ranks
     sizes: dict[int, int]  # seed -> test messages
     best: str  # highest mean accuracy among the rows that have all seeds
     effective: float  # independent messages of one seed that would say as much about it
@@ -76,7 +77,7 @@ def summarise(results: Results) -> Summary:
         references,
         compare_all(results.correct[[*methods.index, TFIDF]]),
         ranks,
-        {method: compare_all(results.correct[part.row]) for method, part in ranks.groupby("method", sort=False)},
+        {sweep: compare_all(results.correct[part.row]) for sweep, part in ranks.groupby("sweep", sort=False)},
         results.correct.groupby(level="seed").size().to_dict(),
         best,
         results.correct[best].dropna().groupby(level="seed").apply(effective_number).mean(),
@@ -89,16 +90,21 @@ def interval(right: pd.Series) -> tuple[float, float]:
 
 
 def rank_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by rank of each method that was swept; the default rank is the method's own row."""
-    swept = runs[runs.method.isin(runs[runs.rank_swept.notna()].method)]
-    swept = swept[swept.rank_swept.notna() | (swept.row == swept.method)]
-    defaults = [peft.METHODS[method].options["rank"].default for method in swept.method]
-    swept = swept.assign(rank=swept.rank_swept.fillna(pd.Series(defaults, swept.index, dtype=float)).astype(int))
-    # Only seeds that every rank of the method has: another seed is another split, easier or harder.
-    complete = swept.groupby(["method", "seed"])["rank"].transform("nunique")
-    swept = swept[complete == swept.groupby("method")["rank"].transform("nunique")]
-    ranks = swept.groupby(["method", "rank", "row"]).test_accuracy.agg(["mean", "std", "size"]).reset_index()
-    return ranks.set_axis(["method", "rank", "row", "accuracy", "accuracy_sd", "seeds"], axis=1)
+    """Accuracy by rank of each method and learning rate that was swept; the method's own row has the default rank, and
+    takes part where its learning rate is the same."""
+    swept = runs[runs.rank_swept.notna() | (runs.row == runs.method)]
+    groups = swept.groupby(["method", "lr"])
+    swept = swept[groups.rank_swept.transform("count") > 0]
+    defaults = [float(peft.METHODS[method].options["rank"].default) for method in swept.method]
+    swept = swept.assign(
+        rank=swept.rank_swept.fillna(pd.Series(defaults, swept.index, dtype=float)).astype(int),
+        sweep=[f"{SCALINGS.get(m, m)}, learning rate {lr:g}" for m, lr in zip(swept.method, swept.lr, strict=True)],
+    )
+    # Only seeds that every rank of the sweep has: another seed is another split, easier or harder.
+    complete = swept.groupby(["sweep", "seed"])["rank"].transform("nunique")
+    swept = swept[complete == swept.groupby("sweep")["rank"].transform("nunique")]
+    ranks = swept.groupby(["sweep", "rank", "row"]).test_accuracy.agg(["mean", "std", "size"]).reset_index()
+    return ranks.set_axis(["sweep", "rank", "row", "accuracy", "accuracy_sd", "seeds"], axis=1)
 
 
 def baseline_table(baselines: dict[int, dict]) -> pd.DataFrame:
@@ -222,9 +228,9 @@ def forgetting(results: Results, summary: Summary, text: dict) -> list[str]:
 def rank_reading(summary: Summary) -> list[str]:
     """Is LoRA robust to its rank? For each scaling, the extremes and whether any two ranks are shown to differ."""
     sentences = []
-    for method, part in summary.ranks.groupby("method"):
+    for sweep, part in summary.ranks.groupby("sweep"):
         top, bottom = part.loc[part.accuracy.idxmax()], part.loc[part.accuracy.idxmin()]
-        pairs, rank = summary.rank_pairs[method], dict(zip(part.row, part["rank"], strict=True))
+        pairs, rank = summary.rank_pairs[sweep], dict(zip(part.row, part["rank"], strict=True))
         differing = pairs[pairs.differs]
         found = (
             "no two ranks are shown to differ"
@@ -234,7 +240,7 @@ def rank_reading(summary: Summary) -> list[str]:
             + ")"
         )
         sentences.append(
-            f"`{method}`: from {bottom.accuracy:.2%} (rank {bottom['rank']:.0f}) to {top.accuracy:.2%} "
+            f"{sweep}: from {bottom.accuracy:.2%} (rank {bottom['rank']:.0f}) to {top.accuracy:.2%} "
             f"(rank {top['rank']:.0f}); {found}."
         )
     return sentences

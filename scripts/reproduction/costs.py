@@ -19,11 +19,7 @@ from gpt2.model import GPT2
 from reproduction.evidence import MESSAGES, messages_of
 from reproduction.rows import Row
 
-POSITIONS = {
-    "longest": 120,
-    "context": 1024,
-    "none": 31,
-}  # of a message: padded, or its tokens on average
+POSITIONS = {"longest": 120, "none": 31}  # of a message: padded, or its tokens on average; context: those of the row
 SIDE = 2048  # of the square matrices that measure the machine
 SHARE = 0.5  # of that speed, which training reaches: norms, GELU and the optimizer take their time too
 LIBRARIES_MB = 500  # Python, PyTorch and the others, after their import
@@ -47,9 +43,12 @@ def shapes(size: str) -> GPT2:
 
 
 @functools.cache
-def cost(method: str, rank: int, blocks: int, size: str, padding: str, batch: int, epochs: int, seen: int) -> Cost:
-    """Of one set of settings; the rows share many. ``seen``: training messages in an epoch."""
-    config, positions = SIZES[size], POSITIONS[padding]
+def cost(
+    method: str, rank: int, blocks: int, size: str, positions: int, batch: int, epochs: int, seen: int, messages: int
+) -> Cost:
+    """Of one set of settings; the rows share many. ``positions``: of a message; ``seen``: training messages in an
+    epoch; ``messages``: in all parts."""
+    config = SIZES[size]
     options = {"lora": {"rank": rank}, "selective": {"blocks": blocks}}.get(method, {})
     model = copy.deepcopy(shapes(size))
     total = sum(p.numel() for p in model.parameters())
@@ -61,7 +60,7 @@ def cost(method: str, rank: int, blocks: int, size: str, padding: str, batch: in
     reached = {"head": 0, "selective": blocks}.get(method, len(model.h))  # blocks that gradients pass
     kept = batch * positions * activations(config, rank) * reached / len(model.h) if epochs else 0
     model.requires_grad_(False)
-    evaluating = operations(model, positions, range(len(model.h))) * (sum(MESSAGES.values()) if epochs else 3 * seen)
+    evaluating = operations(model, positions, range(len(model.h))) * (messages if epochs else 3 * seen)
     numbers = weights + (3 * trained if epochs else 0) + kept
     return Cost(trained if epochs else 0, total, training * seen * epochs + evaluating, 4e-6 * numbers + LIBRARIES_MB)
 
@@ -70,7 +69,8 @@ def cost_of(row: Row) -> Cost:
     """What a row costs on its own model."""
     rank, blocks = int(row.options.get("rank", 0)), int(row.options.get("blocks", 0))
     epochs, seen = row.epochs if row.trains else 0, messages_of(row, "train")
-    return cost(row.method, rank, blocks, row.model, row.padding, row.batch_size, epochs, seen)
+    positions, messages = POSITIONS.get(row.padding, row.max_length), sum(MESSAGES[row.data].values())
+    return cost(row.method, rank, blocks, row.model, positions, row.batch_size, epochs, seen, messages)
 
 
 def machine_speed(device: torch.device) -> float:

@@ -20,8 +20,10 @@ from comparison.significance import LEVEL
 from reproduction.rows import SPLITS, Row, rows
 
 UNTUNED = 80  # messages: the first ten batches of eight
-MESSAGES = {"train": 1_045, "validation": 149, "test": 300}
-LAST_BATCH = 5  # training messages that drop_last leaves out of 130 batches of eight
+MESSAGES = {
+    "sms": {"train": 1_045, "validation": 149, "test": 300},
+    "imdb": {"train": 35_000, "validation": 5_000, "test": 10_000},
+}
 ROUNDING = 0.5001e-4  # a published accuracy is rounded to 0.01 %
 
 
@@ -29,8 +31,8 @@ def messages_of(row: Row, part: str) -> int:
     """How many messages a published accuracy is of. The training loader drops its last, incomplete batch."""
     if not row.trains:
         return UNTUNED
-    dropped = LAST_BATCH if part == "train" and row.padding != "none" else 0
-    return MESSAGES[part] - dropped
+    n = MESSAGES[row.data][part]
+    return n - (n % row.batch_size if part == "train" else 0)
 
 
 def published_count(row: Row, part: str) -> int | None:

@@ -3,9 +3,10 @@
 import pandas as pd
 import torch
 
+from common.markdown import counted
 from gpt2.devices import choose_device, describe
 from reproduction.costs import SHARE, cost_of, duration, machine_speed, seconds_expected
-from reproduction.rows import SIZES, SPLITS, Row, rows
+from reproduction.rows import SIZES, SPLITS, Row, every_row, rows
 
 READS = {
     "last-position": "last position",
@@ -13,7 +14,6 @@ READS = {
     "first": "first token",
     "mean-positions": "mean of all positions",
 }
-INPUT = {"longest": "padded to 120", "context": "padded to 1,024", "none": "not padded"}
 
 
 def trains(row: Row) -> str:
@@ -42,14 +42,20 @@ def size_of(row: Row) -> str:
     return next(size.upper() for size, model in SIZES.items() if model == row.model)
 
 
+def padded(row: Row) -> str:
+    """How long the messages of a row are made."""
+    return {"longest": "padded to 120", "none": "not padded"}.get(row.padding, f"padded to {row.max_length:,}")
+
+
 def peculiar(row: Row) -> list[str]:
-    """What is special about a row's weights, mask, batches or epochs."""
-    found = [] if row.pretrained else ["random weights"]
+    """What is special about a row's data, weights, mask, batches or epochs."""
+    found = [] if row.data == "sms" else ["film reviews"]
+    found += [] if row.pretrained else ["random weights"]
     found += [] if row.causal else ["no causal mask"]
     if row.padding == "none":
         batches = f", gradients of {row.accumulate} summed" if row.accumulate > 1 else ""
         found.append(f"batches of one{batches}")
-    found += [f"{row.epochs} epochs"] if row.trains and row.epochs != 5 else []
+    found += [counted(row.epochs, "epoch")] if row.trains and row.epochs != 5 else []
     found += ["80 messages of each part"] if not row.trains else []
     return [*found, f"the same settings as {row.same_as}"] if row.same_as else found
 
@@ -57,9 +63,7 @@ def peculiar(row: Row) -> list[str]:
 def words(row: Row) -> str:
     """All settings of a row in one line."""
     start = f"A {row.options['init'].split('-')[0]}" if row.method == "lora" else ""
-    return "; ".join(
-        filter(None, [trains(row), start, f"reads {READS[row.pooling]}, {INPUT[row.padding]}", *peculiar(row)])
-    )
+    return "; ".join(filter(None, [trains(row), start, f"reads {READS[row.pooling]}, {padded(row)}", *peculiar(row)]))
 
 
 def special(row: Row) -> str:
@@ -74,7 +78,7 @@ def special(row: Row) -> str:
         size_of(row),
         trained,
         reads.get(row.pooling) if row.padding != "none" else None,
-        {"context": "padded to 1,024", "none": "no padding"}.get(row.padding),
+        {"context": padded(row), "none": "no padding"}.get(row.padding),
         f"{row.accumulate} gradients summed" if row.accumulate > 1 else None,
         None if row.pretrained else "random weights",
         None if row.causal else "no causal mask",
@@ -94,7 +98,7 @@ def listing(device_name: str) -> str:
     device = choose_device(device_name)
     speed = machine_speed(device)
     lines = []
-    for row in rows().values():
+    for row in every_row().values():
         costs = cost_of(row)
         lines.append(
             {
@@ -114,11 +118,12 @@ def listing(device_name: str) -> str:
 def explained(device: torch.device, speed: float) -> str:
     """What is below the table."""
     return (
-        f"{len(rows())} rows. Where not said otherwise: pretrained weights, 5 epochs, batches of 8, learning rate "
-        f"5e-05, weight decay 0.1.\nTime is a rough estimate for {describe(device)}: the row's multiplications and "
-        f"additions, at {SHARE:.0%} of the {speed / 1e9:,.0f} GFLOP/s of a large matrix product\nhere (just "
+        f"{len(rows())} rows on SMS spam, {len(rows('imdb'))} on film reviews. Where not said otherwise: pretrained "
+        "weights, 5 epochs, batches of 8, learning rate 5e-05, weight decay 0.1.\n"
+        f"Time is a rough estimate for {describe(device)}: the row's multiplications and additions, at {SHARE:.0%} of "
+        f"the {speed / 1e9:,.0f} GFLOP/s of a large matrix product\nhere (just "
         "measured). It can be wrong by a factor of two; on a GPU, small batches take longer. Memory is an estimate "
-        "too.\nStart some with --rows, such as --rows book-ch6,extra-16 or --rows 124m."
+        "too.\nStart some with --rows, such as --rows book-ch6,extra-16 or --rows 124m or --rows imdb."
     )
 
 

@@ -12,7 +12,7 @@ from comparison.plots import GREY, STYLES
 from gpt2.files import atomic_write
 from reproduction.evidence import messages_of, published_count, wilson
 from reproduction.listing import special
-from reproduction.rows import Row, rows
+from reproduction.rows import Row, every_row, rows
 
 PUBLISHED, MEASURED = ("D", "#D55E00"), ("o", "#0072B2")  # marker and colour
 CUT = 0.9  # left of it the axis is pressed together, because most rows stand right of it
@@ -31,7 +31,7 @@ def frame(names: Sequence[str], low: float) -> tuple[Figure, Axes, Axes]:
     figure = Figure(figsize=(9.5, 1.4 + 0.42 * len(names)), dpi=130, layout="constrained")
     figure.get_layout_engine().set(wspace=0, w_pad=0.02)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 2])
-    every = rows()
+    every = every_row()
     left.set_yticks(range(len(names)), [f"{name}\n{special(every[name])}" for name in names], fontsize=7.5)
     left.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
     left.set_xlim(max(0.0, low - 0.02), CUT)
@@ -89,7 +89,7 @@ def beside(compared: pd.DataFrame, runs: pd.DataFrame, file: Path, stand_in: boo
 def splits(runs: pd.DataFrame, baselines: dict[str, dict], file: Path, stand_in: bool) -> None:
     """F1 of spam on both splits, a line a row; vertical lines for counting words."""
     means = runs.groupby(["protocol", "row"]).test_f1.mean()
-    names = [name for name in rows() if ("grouped", name) in means.index]
+    names = [name for name in every_row() if ("grouped", name) in means.index]
     figure, left, right = frame(names, min(means.min(), 0.8))
     for y, name in enumerate(names):
         if ("published", name) in means.index:

@@ -49,8 +49,8 @@ from gpt2.training.runs import (
 from reproduction import rows
 from reproduction.rows import Row
 
-SMOKE_SHARE = 10  # a smoke test takes as many messages as one in so many,
-SMOKE_LENGTH = 80  # and only those of at most so many characters;
+SMOKE_SHARE = {"sms": 10, "imdb": 500}  # a smoke test takes as many messages as one in so many,
+SMOKE_LENGTH = {"sms": 80, "imdb": 100_000}  # and only those of at most so many characters;
 SMOKE_CONTEXT = 4  # of rows that are padded to the whole context, one in so many of these
 
 
@@ -63,7 +63,7 @@ class Settings:
     device: str = "auto"
     assets: str | None = None
     weights: str = "pretrained"  # or "random" or "practice": what stands in for the row's weights
-    smoke: bool = False  # one epoch on a tenth of the messages
+    smoke: bool = False  # one epoch on a few of the messages
 
 
 @dataclass
@@ -119,15 +119,15 @@ def run_row(row: Row, seed: int, settings: Settings) -> dict:
 
 
 def load_messages(settings: Settings, row: Row) -> Dataset:
-    """The SMS collection, in one split for all seeds; for a smoke test a tenth of it, short messages only."""
-    dataset = load_dataset("sms", settings.protocol, assets=settings.assets)
+    """The row's data, in one split for all seeds; for a smoke test a part of it, short messages only."""
+    dataset = load_dataset(row.data, settings.protocol, assets=settings.assets)
     if not settings.smoke:
         return dataset
     parts = {}
     for name in rows.SPLITS:
         part = getattr(dataset, name)
-        count = len(part) // SMOKE_SHARE // (SMOKE_CONTEXT if row.padding == "context" else 1)
-        parts[name] = part[part.text.str.len() <= SMOKE_LENGTH].head(count)
+        count = len(part) // SMOKE_SHARE[row.data] // (SMOKE_CONTEXT if row.padding == "context" else 1)
+        parts[name] = part[part.text.str.len() <= SMOKE_LENGTH[row.data]].head(count or row.batch_size)
     return dataclasses.replace(dataset, **parts)
 
 
@@ -158,7 +158,8 @@ def prepare(row: Row, seed: int, model: GPT2, dataset: Dataset, device: torch.de
     if not row.causal:
         for block in model.h:
             block.register_forward_pre_hook(without_mask)
-    batches, _, _ = make_batches(dataset, model.config.n_positions, row.batch_size, True, row.padding)
+    room = min(model.config.n_positions, row.max_length)
+    batches, _, _ = make_batches(dataset, room, row.batch_size, True, row.padding)
     measure_untuned = functools.partial(untuned, model, batches, device, seed, row.pooling)
     before_method = measure_untuned if row.untuned_passes else dict
     total, before = prepare_model(model, len(dataset.classes), row.method, row.options, seed, before_method)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.cli import say
 from comparison.runs import seeds, without_folders
+from data import imdb
 from data.sms_spam import find_file
 from gpt2.checkpoints.hub import Checkpoint, find_checkpoint, local_folder, unreachable
 from gpt2.checkpoints.weights import load_gpt2
@@ -23,7 +24,7 @@ from gpt2.files import write_json
 from gpt2.training.runs import read_json
 from reproduction.costs import too_large
 from reproduction.process import alone
-from reproduction.rows import Row, rows
+from reproduction.rows import Row, every_row
 from reproduction.running import Settings, folder_of, run_row
 
 PROTOCOLS = {"published": ("published",), "grouped": ("grouped",), "both": ("published", "grouped")}
@@ -56,7 +57,7 @@ class Run:
     @property
     def source(self) -> "Run | None":
         """The run with the same settings, whose result this one copies."""
-        return Run(rows()[self.row.same_as], self.protocol, self.seed) if self.row.same_as else None
+        return Run(every_row()[self.row.same_as], self.protocol, self.seed) if self.row.same_as else None
 
 
 def all_runs(chosen: Sequence[Row], protocol: str, count: int) -> list[Run]:
@@ -64,8 +65,8 @@ def all_runs(chosen: Sequence[Row], protocol: str, count: int) -> list[Run]:
     return [Run(row, name, seed) for seed in seeds(count) for name in PROTOCOLS[protocol] for row in chosen]
 
 
-def open_folder(out: Path, weights: str, smoke: bool, command: str, machine: dict) -> None:
-    """Start a results folder, or resume one. Raises InputError when it holds runs of another kind."""
+def open_folder(out: Path, weights: str, smoke: bool, command: str, machine: dict, data: str = "sms") -> None:
+    """Start a results folder, or resume one. Raises InputError when it holds runs of another kind, or of other data."""
     record = read_json(out / "reproduction.json")
     now = {"weights": weights, "smoke": smoke}
     before = record.get("settings", now)
@@ -76,10 +77,13 @@ def open_folder(out: Path, weights: str, smoke: bool, command: str, machine: dic
             f"{out} holds runs of another kind ({kind(before)}, now {kind(now)}); repeat its options to resume, or "
             "name another folder with --out"
         )
+    if record.get("data", data) != data:
+        raise InputError(f"{out} holds rows of {record['data']}, and these are of {data}; name another folder", "out")
     commands = list(dict.fromkeys([*record.get("commands", []), without_folders(command)]))
     started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
     write_json(
-        out / "reproduction.json", {"settings": now, "started": started, "commands": commands, "machine": machine}
+        out / "reproduction.json",
+        {"settings": now, "data": data, "started": started, "commands": commands, "machine": machine},
     )
 
 
@@ -141,8 +145,8 @@ def unavailable(runs: Sequence[Run], settings: Settings) -> dict[str, str]:
     Raises InputError or RunError when the messages are not available, or no model is.
     """
     waiting = [run for run in runs if not run.finished(settings.out)]
-    if waiting:
-        find_file(settings.assets)
+    for data in {run.row.data for run in waiting}:
+        imdb.find_file(settings.assets) if data == "imdb" else find_file(settings.assets)
     return without_weights(waiting, settings)
 
 

@@ -6,6 +6,7 @@ import http.server
 import io
 import socket
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -25,9 +26,13 @@ def archive(member="messages"):
     return buffer.getvalue()
 
 
+LARGE = bytes(30_000_000)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = {".zip": archive(), ".gz": gzip.compress(CONTENT)}.get(Path(self.path).suffix, CONTENT)
+        body = LARGE if self.path == "/large" else body
         if self.path == "/missing":
             return self.send_error(404)
         self.send_response(200)
@@ -107,6 +112,31 @@ def test_a_gzip_file_is_known_by_what_it_holds(server, tmp_path):
             download.local_or_download("file.gz", "http://unused", SHA256, assets=tmp_path)
 
 
+def test_an_archive_is_known_by_its_own_bytes(server, tmp_path):
+    """A .tar.gz is read as it was published; its sha256 is that of the file, not of what is packed."""
+    packed = gzip.compress(CONTENT, mtime=0)
+    (tmp_path / "file.tar.gz").write_bytes(packed)
+    found = download.local_or_download(
+        "file.tar.gz", "http://unused", hashlib.sha256(packed).hexdigest(), assets=tmp_path
+    )
+    assert found == tmp_path / "file.tar.gz"
+    with pytest.raises(InputError, match="not the published file"):
+        download.local_or_download("file.tar.gz", "http://unused", SHA256, assets=tmp_path)
+    sha256 = hashlib.sha256(LARGE).hexdigest()
+    assert download.fetch(server + "/large", tmp_path / "new.tar.gz", sha256).stat().st_size == len(LARGE)
+
+
+def test_a_large_file_is_never_held_in_memory(server, tmp_path):
+    sha256 = hashlib.sha256(LARGE).hexdigest()
+    tracemalloc.start()
+    try:
+        download.fetch(server + "/large", tmp_path / "file", sha256)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < len(LARGE) / 2
+
+
 def test_a_failed_download_keeps_the_older_file(server, tmp_path):
     (tmp_path / "file").write_bytes(b"older")
     with pytest.raises(RunError):
@@ -174,7 +204,7 @@ def test_auto_does_not_hide_a_damaged_local_file(tmp_path):
 
 
 def test_unknown_source():
-    with pytest.raises(InputError, match="practise.*auto, sms, practice, unseen-words, unseen-order or a path"):
+    with pytest.raises(InputError, match="practise.*auto, sms, imdb, practice, unseen-words, unseen-order or a path"):
         load_dataset("practise")
     with pytest.raises(InputError, match="does not exist"):
         load_dataset("practise.csv")

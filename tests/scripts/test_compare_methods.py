@@ -20,6 +20,7 @@ import peft
 from comparison import forgetting, plots, sections
 from comparison.rows import Row
 from comparison.runs import all_runs, without_folders
+from comparison.summary import rank_table
 from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
 from gpt2.errors import InputError, RunError
@@ -219,6 +220,27 @@ def test_commands_are_shown_without_this_machines_folders():
     assert without_folders(command) == "python scripts/compare_methods.py --out docs/results --data mine.csv"
 
 
+def test_a_sweep_is_of_one_method_and_one_learning_rate():
+    rows = [("lora", None, 0.001), ("lora-rank4", 4, 0.003), ("lora-rank16", 16, 0.003), ("lora-rank2", 2, 0.001)]
+    runs = [
+        {"row": row, "method": "lora", "rank_swept": rank, "lr": lr, "seed": seed, "test_accuracy": 0.9}
+        for row, rank, lr in [*rows, ("head", None, 0.01)]
+        for seed in (123, 124)
+        if (row, seed) != ("lora-rank2", 124)
+    ]
+    runs = pd.DataFrame([run | {"method": run["row"].partition("-")[0]} for run in runs])
+    found = rank_table(runs)
+    slow, fast = (f"lora, scaled by α/r, learning rate {lr}" for lr in (0.001, 0.003))
+    columns = zip(found.sweep, found["rank"], found.row, found.seeds, strict=True)
+    assert list(columns) == [
+        (slow, 2, "lora-rank2", 1),
+        (slow, 8, "lora", 1),  # only the seed that rank 2 has too
+        (fast, 4, "lora-rank4", 2),
+        (fast, 16, "lora-rank16", 2),
+    ]
+    assert rank_table(runs[runs.rank_swept.isna()]).empty
+
+
 # --- forgetting
 
 
@@ -253,6 +275,11 @@ def test_windows_are_full_and_always_the_same(tmp_path):
 
 
 # --- pictures
+
+
+def test_lines_that_would_hide_each_other_share_a_label():
+    lines = {"a": 0.25, "b": 0.9, "c": 0.252, "d": 0.251}
+    assert plots.joined(lines, 0.02) == {"a; d; c": 0.252, "b": 0.9}
 
 
 def test_points_that_would_hide_each_other_are_spread():

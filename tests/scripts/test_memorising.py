@@ -64,8 +64,10 @@ def test_the_section_says_what_the_numbers_say(correct, messages):
 
 def test_without_near_copies_there_is_one_line(correct):
     grouped = as_messages({seed: SPLIT | {"near": [False] * 5, "exact": [False] * 5} for seed in (123, 124)})
-    *_, last = memorising_section(correct, grouped, NAMES)
-    assert last.startswith("No test message that counts here has a near-copy in training")
+    _, line = memorising_section(correct, grouped, NAMES)
+    assert line.startswith("No test message has an exact or near copy in training: ")
+    of_ham = as_messages({seed: SPLIT | {"near": [False, True, False, False, True]} for seed in (123, 124)})
+    assert memorising_section(correct, of_ham, NAMES)[-1].startswith("None of class `spam` have a near-copy")
     many = as_messages({seed: SPLIT | {"near": None, "exact": None} for seed in (123, 124)})
     assert memorising_section(correct, many, NAMES)[1].startswith("Not measured")
 

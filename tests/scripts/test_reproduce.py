@@ -19,7 +19,7 @@ from gpt2.files import write_json
 from reproduction import costs, listing, process, runs
 from reproduction.evidence import messages_of
 from reproduction.golden import Rung
-from reproduction.rows import SPLITS, choose, rows
+from reproduction.rows import SPLITS, choose, every_row, rows
 from reproduction.running import Settings, folder_of
 
 ROOT = Path(__file__).parents[2]
@@ -107,13 +107,13 @@ def test_help_teaches_and_imports_no_pytorch():
     assert "docs/published.md" in said and "--rows 124m" in said and said.endswith("False\n")
 
 
-def test_the_list_shows_25_rows_with_their_settings(command, monkeypatch):
+def test_the_list_shows_all_rows_with_their_settings(command, monkeypatch):
     monkeypatch.setattr("reproduction.listing.machine_speed", lambda device: 1e12)
     result = command("reproduce", "--list", "--device", "cpu")
     assert result.status == 0, result.err
     lines = result.out.split("\n")
     table = lines[1 : lines.index("")]
-    assert [line.split()[0] for line in table] == list(rows()) and len(table) == 25
+    assert [line.split()[0] for line in table] == list(every_row()) and len(table) == 27
     assert "rough estimate" in result.out and "1,000 GFLOP/s" in result.out
     for row, parts in {
         "notes-lora": ("1,333,264", "alpha = 8", "rank 8", "A normal", "6 epochs", "100.00  96.64  98.00"),
@@ -125,6 +125,8 @@ def test_the_list_shows_25_rows_with_their_settings(command, monkeypatch):
         "extra-16": ("reads last real token",),
         "extra-17": ("no causal mask",),
         "extra-18": ("the same settings as extra-01",),
+        "imdb-full": ("124,441,346", "95.64  92.32  91.88", "padded to 256", "film reviews; 1 epoch"),
+        "imdb-last-block": ("7,090,946", "93.66  90.02  89.96", "3 epochs"),
     }.items():
         line = next(line for line in table if line.startswith(f"{row} "))
         assert all(part in line for part in parts), line
@@ -167,8 +169,11 @@ def test_rows_are_chosen_by_name_and_size():
     assert [row.id for row in choose("extra-16,book-ch6,extra-16")] == ["extra-16", "book-ch6"]
     assert len(choose("124m")) == 20 and {row.model for row in choose("124M")} == {"gpt2"}
     assert len(choose("all")) == 25 and len(choose("1558m")) == 3
+    assert [row.id for row in choose("imdb")] == ["imdb-full", "imdb-last-block"]
     with pytest.raises(InputError, match="no row 'nope'"):
         choose("nope")
+    with pytest.raises(InputError, match="several data sets"):
+        choose("imdb-full,extra-05")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +260,18 @@ def test_a_folder_with_runs_of_another_kind_is_refused(reproduce, trainer):
     line = reproduce("--rows", "extra-03").one_line(2)
     assert "another kind (--weights random --smoke, now --weights pretrained)" in line and "--out" in line
     assert trainer.asked == ["extra-03-published-123"]
+
+
+def test_film_reviews_have_a_folder_of_their_own(reproduce, trainer, monkeypatch, tmp_path):
+    looked_for = []
+    monkeypatch.setattr("reproduction.runs.imdb.find_file", looked_for.append)
+    assert reproduce("--rows", "imdb").status == 0
+    assert trainer.asked == ["imdb-full-published-123", "imdb-last-block-published-123"] and looked_for == [None]
+    assert json.loads((tmp_path / "r/reproduction.json").read_text())["data"] == "imdb"
+    report = (tmp_path / "r/report.md").read_text(encoding="utf-8")
+    assert "All 2 rows are consistent" in report and "9.48 (GPU not stated)" in report and "SMS" not in report
+    line = reproduce("--rows", "extra-03").one_line(2)
+    assert "holds rows of imdb, and these are of sms; name another folder" in line
 
 
 def test_stand_ins_are_announced_before_the_first_row(reproduce):

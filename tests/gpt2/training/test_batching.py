@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt2.errors import InputError
-from gpt2.training.batching import PADDING, MessageBatches, cut, encode, make_batch
+from gpt2.training.batching import CHUNK, PADDING, MessageBatches, cut, encode, encode_many, make_batch
 
 MESSAGES = [[i] * (i + 1) for i in range(10)]  # message i holds the token i, i + 1 times
 LABELS = [i % 2 for i in range(10)]
@@ -26,6 +26,17 @@ def test_encode_truncates_at_the_end_and_counts():
         encode(texts, get_tokenizer(), 0)
 
 
+def test_many_texts_are_encoded_chunk_by_chunk_into_small_arrays():
+    from gpt2.tokenizer import get_tokenizer
+
+    texts = [f"{i} films and {'very ' * (i % 5)}good" for i in range(2 * CHUNK + 1)]
+    arrays, truncated = encode_many(texts, get_tokenizer(), 8)
+    expected = encode(texts, get_tokenizer(), 8)
+    assert ([array.tolist() for array in arrays], truncated) == expected and truncated > 0
+    assert {str(array.dtype) for array in arrays} == {"int32"}
+    assert encode_many([], get_tokenizer(), 8) == ([], 0)
+
+
 def test_padding():
     batch = make_batch([[1, 2, 3], [4]], [0, 1])
     assert batch.tokens.tolist() == [[1, 2, 3], [4, PADDING, PADDING]]
@@ -35,6 +46,15 @@ def test_padding():
     assert make_batch([[1, 2, 3], [4]], [0, 1], pad_to=5).tokens.shape == (2, 5)
     with pytest.raises(InputError, match="3 tokens does not fit into 2"):
         make_batch([[1, 2, 3]], [0], pad_to=2)
+
+
+def test_large_batches_of_long_messages_have_a_bounded_number_of_tokens(monkeypatch):
+    monkeypatch.setattr("gpt2.training.batching.MOST_TOKENS", 20)
+    batches = MessageBatches(MESSAGES, LABELS, batch_size=2)  # of 1 to 10 tokens
+    shapes = [tuple(batch.tokens.shape) for _, batch in batches.by_length(5)]
+    assert shapes == [(4, 4), (2, 6), (2, 8), (2, 10)]  # never fewer messages than to train on
+    assert [i for indices, _ in batches.by_length(5) for i in indices] == list(range(10))
+    assert [len(indices) for indices, _ in batches.by_length()] == [2] * 5
 
 
 def test_by_length_serves_every_message_once_with_its_place():
