@@ -172,6 +172,16 @@ def quantize_linear_layers(model: nn.Module, bits: int = 4, double_quant: bool =
             model.set_submodule(name, QuantizedLinear(module, bits, double_quant))
 
 
+def refuse_quantized(model: nn.Module) -> None:
+    """Raise InputError when a linear layer inside ``model`` is quantised: its codes cannot train, and a method that
+    looks for nn.Linear would pass over it without a word."""
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        raise InputError(
+            "this model's linear layers are quantised, and this method changes them; take the full-precision model, "
+            "and qlora, which quantises it itself"
+        )
+
+
 def bits_per_weight(module: nn.Module) -> float:
     """What the quantised tensors inside a module take in memory, in bits for each of their numbers."""
     tensors = [m.quantized for m in module.modules() if isinstance(m, QuantizedLinear)]

@@ -34,10 +34,12 @@ from torch import nn
 from gpt2.errors import InputError, whole_number
 from gpt2.model import GPT2
 from peft.options import Options, SelectiveOptions
+from peft.quantization import refuse_quantized
 
 
 def full(model: nn.Module, options: Options) -> None:
     """Train every parameter."""
+    refuse_quantized(model)
     model.requires_grad_(True)
 
 
@@ -50,6 +52,7 @@ def selective(model: GPT2, options: SelectiveOptions) -> None:
     whole_number("blocks", options.blocks, least=0, most=len(model.h))
     model.ln_f.requires_grad_(True)
     for block in model.h[len(model.h) - options.blocks :]:
+        refuse_quantized(block)
         block.requires_grad_(True)
 
 

@@ -19,7 +19,7 @@ all messages at once, and then each group gets its own small update:
 
 **Adding adapters** (task arithmetic, Ilharco et al., 2023, arXiv:2212.04089). ΔW = w₁ s₁ B₁ A₁ +
 w₂ s₂ B₂ A₂ is a LoRA again, of rank r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight
-takes a skill away.
+takes a skill away. peft/combining.py has this sum, and TIES and DARE.
 """
 
 import copy
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.model import GPT2, MLP
+from peft.combining import check_combination, combine, low_rank, side_by_side, with_update
 from peft.files.adapter import load
 from peft.lora import LinearWithLoRA
 from peft.merging import finished
@@ -81,26 +82,47 @@ class Adapters:
         tasks = torch.tensor([names.index(row) for row in rows], device=self.base.wte.weight.device)
         return mixed(over(self.base), [self.set_adapter(name) for name in names], tasks)
 
-    def add_weighted_adapter(self, weights: dict[str, float], head: str | None = None) -> GPT2:
-        """A model that has the weighted sum of LoRA updates, and the classification head of one (None: of none).
+    @torch.no_grad()
+    def add_weighted_adapter(
+        self,
+        weights: dict[str, float],
+        head: str | None = None,
+        combination_type: str = "cat",
+        density: float | None = None,
+        svd_rank: int | None = None,
+        seed: int = 0,
+    ) -> GPT2:
+        """A model with the LoRA updates of some adapters as one, and the classification head of one (None: of none).
 
-        The same sum as Hugging Face's with ``combination_type="cat"``, but it is returned and gets no name. Raises
-        InputError when one of the adapters is anything but LoRA on linear layers.
+        combination_type   ``cat``, the exact sum, or another of peft.combining.COMBINATIONS, cut to ``svd_rank`` (the
+                           largest rank among the adapters without)
+        density, seed      the share that TIES and DARE keep of each update, and what draws it in DARE
+
+        As Hugging Face's method of this name, but the model is returned and gets no name. Raises InputError when one of
+        the adapters is anything but LoRA on linear layers.
         """
+        check_combination(combination_type, density, svd_rank)
         for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise InputError(f"the weight of adapter {name!r} is {weight}, expected a finite number", "weights")
         models = {name: self.set_adapter(name) for name in weights}
-        result = over(self.base)
+        result, generator = over(self.base), torch.Generator(self.base.wte.weight.device).manual_seed(seed)
         for name, layer in plain_layers(self.base):
             among = {task: m for task, m in models.items() if name != "lm_head" or not has_classification_head(m)}
             layers = {task: model.get_submodule(name) for task, model in among.items()}
             changed = {task: new for task, new in layers.items() if differs(new, layer)}
+            for task, new in changed.items():
+                if type(new) is not LinearWithLoRA or differs(new.linear, layer):
+                    raise InputError(f"adapter {task!r} changes {name} by more than a LoRA; only LoRA can be added")
             if changed:
-                for task, new in changed.items():
-                    if type(new) is not LinearWithLoRA or differs(new.linear, layer):
-                        raise InputError(f"adapter {task!r} changes {name} by more than a LoRA; only LoRA can be added")
-                result.set_submodule(name, total(layer, [(new, weights[task]) for task, new in changed.items()]))
+                loras = [finished(new.lora) for new in changed.values()]  # a DyLoRA at its chosen rank
+                own = [weights[task] for task in changed]
+                if combination_type == "cat":
+                    A, B = side_by_side(loras, own)
+                else:
+                    delta = combine([lora.delta() for lora in loras], own, combination_type, density or 1.0, generator)
+                    A, B = low_rank(delta, svd_rank or max(lora.rank for lora in loras))
+                result.set_submodule(name, with_update(layer, A, B))
         for task, model in models.items():
             if model.virtual_positions():
                 raise InputError(f"adapter {task!r} has virtual tokens; only LoRA can be added")
@@ -126,18 +148,6 @@ def differs(module: nn.Module, plain: nn.Module) -> bool:
         return True
     pairs = zip(module.parameters(recurse=False), plain.parameters(recurse=False), strict=True)
     return any(ours.data_ptr() != theirs.data_ptr() for ours, theirs in pairs)
-
-
-@torch.no_grad()
-def total(linear: nn.Linear, terms: list[tuple[LinearWithLoRA, float]]) -> LinearWithLoRA:
-    """W and the sum of some LoRA updates of it, each times its weight, as one LoRA."""
-    loras = [(finished(layer.lora), weight) for layer, weight in terms]  # a DyLoRA at its chosen rank
-    A = torch.cat([lora.A for lora, _ in loras])  # (r₁ + r₂ + …, in)
-    B = torch.cat([lora.B * (lora.scale * weight) for lora, weight in loras], dim=1)
-    result = LinearWithLoRA(linear, len(A), alpha=1, scaling="alpha")
-    result.lora.A.copy_(A)
-    result.lora.B.copy_(B)
-    return result
 
 
 class PerRow(nn.Module):

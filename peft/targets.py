@@ -8,6 +8,7 @@ from torch import nn
 
 from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
+from peft.quantization import refuse_quantized
 from peft.wrappers import linear_kinds
 
 Kinds = type | tuple[type, ...]
@@ -39,9 +40,10 @@ def select(
     head                 may the classification head be among them? A language-model head is only taken when named,
                          because it is the embedding matrix too
 
-    Raises InputError when a name matches nothing.
+    Raises InputError when a name matches nothing, and for ``all`` when linear layers are quantised already.
     """
     if target_modules == "all":
+        refuse_quantized(model)
         names = [name for name, module in model.named_modules() if isinstance(module, linear_kinds())]
         if not has_classification_head(model):
             names = [name for name in names if name != "lm_head"]

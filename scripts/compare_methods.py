@@ -70,7 +70,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
     )
     cli.add_model_arguments(parser, default="practice")
-    cli.add_data_arguments(parser, protocol="strict")
+    cli.add_data_arguments(parser, protocol="grouped")
     parser.add_argument("--epochs", type=cli.positive_int, default=5, help="of each run (default: %(default)s)")
     parser.add_argument("--out", default="runs/comparison", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import cli
-from common.method_options import add_method_options, method_options
+from common.method_options import add_method_options, method_list, method_options
 from common.recipes import RECIPE_OPTIONS, add_training_arguments, lr_source, make_recipe
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ def fine_tune(
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     """The settings of the run, and the options of its method."""
-    import peft
-
-    names = "\n".join(f"  {name:<17}{method.summary}" for name, method in peft.METHODS.items())
-    parser = cli.Parser(description=f"{__doc__}\nmethods:\n{names}")
+    parser = cli.Parser(description=f"{__doc__}\n{method_list()}")
     parser.add_argument("--method", default="lora", metavar="NAME", help="one of those above (default: %(default)s)")
     cli.add_model_arguments(parser)
     cli.add_data_arguments(parser, protocol="published")

@@ -1,10 +1,31 @@
 """The methods' own options on the command line, as peft/options.py declares them."""
 
 import argparse
+import json
 
+from common.cli import ROOT
 from peft.registry import METHODS, options_of_all
 
 PREFIX = "option_"  # keeps them apart from the command's own
+MARKS = {  # in the list of methods -> what scripts/probe_methods.py has tried, and what it means
+    "M": ("merges", "merges"),
+    "X": ("exports", "exports to transformers"),
+    "H": ("saves_for_hugging_face", "opens in Hugging Face's peft"),
+    "Q": ("works_on_a_quantised_base", "takes a base in four bits"),
+}
+
+
+def method_list() -> str:
+    """For a command's help: each method with its marks and what it is; marks are blank where nothing was tried."""
+    file = ROOT / "docs" / "methods.json"
+    tried = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    lines = ["methods:"]
+    for name, method in METHODS.items():
+        able = tried.get(name, {}).get("can", {})
+        marks = "".join(mark if able.get(probe) is True else " " for mark, (probe, _) in MARKS.items())
+        lines.append(f"  {name:<17}{marks} {method.summary}")
+    legend = ", ".join(f"{mark} {meaning}" for mark, (_, meaning) in MARKS.items())
+    return "\n".join([*lines, f"{legend}; see docs/methods.md"])
 
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ The model lies on PyTorch's meta device: shapes without memory, so GPT-2 124M co
 The new classification head is left out of this: every method has it.
 """
 
+import functools
 from collections import Counter
 from dataclasses import dataclass
 
@@ -48,8 +49,7 @@ class Anatomy:
 
 def dissect(config: GPT2Config, method: str, options: dict | None = None, classes: int = 2) -> Anatomy:
     """Apply a method to a model of this shape and look."""
-    model = shapes_only(config, classes)
-    base = flops(model)
+    model, base = shapes_only(config, classes), flops_without(config, classes)
     total = sum(parameter.numel() for parameter in model.parameters())  # quantised ones will be buffers
     old_parameters = {id(parameter) for parameter in model.parameters()}
     old_modules = {id(module) for module in model.modules()}
@@ -104,6 +104,12 @@ def flops(model: GPT2) -> int:
         tokens = torch.zeros(1, message_tokens(model), dtype=torch.long, device="meta")
         model.lm_head(model.hidden_states(tokens)[:, -1])
     return counter.get_total_flops()
+
+
+@functools.cache
+def flops_without(config: GPT2Config, classes: int) -> int:
+    """``flops`` of the model without a method."""
+    return flops(shapes_only(config, classes))
 
 
 def new_modules(model: nn.Module, old: set[int]) -> dict[str, nn.Module]:

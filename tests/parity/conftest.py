@@ -22,6 +22,7 @@ TINY = GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=2, n_head=4)
 KNOWN_LIMITS = {  # words of a library's error -> why it cannot do this, through no fault of ours
     "Model does not support past key values": "peft looks for GPT-2's cache argument under the name that it had before "
     "transformers 5.24, and refuses prefixes on GPT2ForSequenceClassification",
+    "No module named 'peft.tuners.lora.intruders'": "this version has no reduce_intruder_dimension yet",
 }
 compared = []  # one line per comparison, printed in the summary
 
@@ -56,6 +57,11 @@ def library_version() -> str:
         return importlib.metadata.version("peft")
     except importlib.metadata.PackageNotFoundError as missing:
         pytest.skip(f"Hugging Face's {missing.name} is not installed (requirements-dev.txt has it)")
+
+
+@pytest.fixture(scope="session", name="library_version")
+def library_version_fixture() -> str:
+    return library_version()
 
 
 class Answers:

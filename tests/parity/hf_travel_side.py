@@ -5,7 +5,8 @@ Usage: ``python hf_travel_side.py jobs.json``, in a folder outside the repositor
     {"name": …, "job": "load", "checkpoint": folder, "adapter": folder, "classes": 3 or null, "pad": 96,
      "again": folder}                                       optional: where the library saves what it has loaded
     {"name": …, "job": "create", …, "config_class": "LoraConfig", "config": {…}}     writes ``adapter``
-    {"name": …, "job": "combine", …, "adapters": [folder, folder], "weights": [0.7, 0.3]}
+    {"name": …, "job": "combine", …, "adapters": [folder, folder], "weights": [0.7, 0.3],
+     "more": {"combination_type": "ties_svd", "density": 0.4}}                         optional: "cat" without
     {"name": …, "job": "exported", "folder": folder, "classes": 3 or null}
 
 Each writes name.safetensors: "logits", of the messages in messages.safetensors ("tokens" (B, T), padded on the right,
@@ -58,7 +59,7 @@ def create(job: dict) -> torch.Tensor:
 def combine(job: dict) -> torch.Tensor:
     model = peft.PeftModel.from_pretrained(base_model(job), job["adapters"][0], adapter_name="a0")
     model.load_adapter(job["adapters"][1], adapter_name="a1")
-    model.add_weighted_adapter(["a0", "a1"], job["weights"], "both", combination_type="cat")
+    model.add_weighted_adapter(["a0", "a1"], job["weights"], "both", **job.get("more", {"combination_type": "cat"}))
     model.set_adapter("both")
     return logits_of(model, job)
 

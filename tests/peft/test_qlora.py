@@ -64,3 +64,20 @@ def test_memory_of_gpt2_124m(gpt2_124m):
 def test_wrong_bits(new_model):
     with pytest.raises(InputError, match="bits is 3, expected 4 or 8"):
         peft.apply(new_model(), "qlora", bits=3)
+
+
+@pytest.mark.parametrize("method", ["full", "selective", "lora", "rslora", "dora", "dylora", "minlora", "qlora"])
+def test_what_changes_linear_layers_refuses_a_base_that_is_quantised_already(method, new_model):
+    """Each would find nothing but the head, or train all but the quantised weights, without a word."""
+    model = new_model()
+    quantize_linear_layers(model.h)
+    with pytest.raises(InputError, match="linear layers are quantised.* and qlora, which quantises it itself"):
+        peft.apply(model, method)
+    assert peft.apply(model, "adapter").peft.method == "adapter"  # adds layers, and changes none
+
+
+def test_selective_trains_the_blocks_that_are_not_quantised(new_model):
+    model = new_model()
+    quantize_linear_layers(model.h[0])
+    trained = peft.trainable_parameters(peft.apply(model, "selective", blocks=1))
+    assert "h.1.attn.q_proj.weight" in trained
