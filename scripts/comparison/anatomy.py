@@ -14,13 +14,13 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from common.markdown import DASH, code_block, plain, table
-from common.runs import load_run
 from comparison.forgetting import language_loss, restore_language_head
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.errors import InputError
 from gpt2.files import atomic_write
 from gpt2.training.plot_text import drawable, plain_text
 from peft.anatomy import effective_rank, energy_shares, remove_intruders, weight_changes
+from peft.estimator import TextClassifier
 
 KINDS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc_in", "fc_out")  # a panel each
 LINES = (  # Okabe & Ito's colours, and lines that differ in grey too
@@ -45,8 +45,8 @@ def examine(
     run: Path, name: str, assets: str | None, top: int, epsilon: float, keep: float, tokens: Tensor | None
 ) -> RunAnatomy:
     """Take one run apart. ``tokens`` (windows, width) are general text; None: no loss is measured."""
-    model, config = load_run(run, assets)
-    base = load_gpt2(config["model"], assets)
+    found_run = TextClassifier.load(run, assets)
+    model, base = found_run.model_, load_gpt2(found_run.model, assets)
     try:
         changes = weight_changes(model, base)
         without, found = remove_intruders(model, base, top, epsilon, keep)
