@@ -72,7 +72,7 @@ def examine(
         before = language_loss(base, tokens)
         tuned, reduced = (language_loss(restore_language_head(each), tokens) for each in (model, without))
         losses = before, tuned, reduced
-    return RunAnatomy(name, config["method"], spectra, pd.DataFrame(rows), losses)
+    return RunAnatomy(name, found_run.method, spectra, pd.DataFrame(rows), losses)
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
