@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -40,7 +41,7 @@ def test_links_lead_somewhere(page):
 
 
 def rows_of(page: str) -> dict[str, tuple[str, str, str]]:
-    """method -> trained parameters, strict accuracy, accuracy on the published split, as a page's table has them."""
+    """method -> trained parameters, accuracy on spam and on unseen words, as a page's table has them."""
     text = (ROOT / page).read_text(encoding="utf-8")
     found = re.findall(r"^\| `([\w-]+)` \| ([\d,]+) \| ([^|]+) \|(?: [^|]+ \|)? ([^|]+) \|$", text, re.MULTILINE)
     return {method: tuple(cells) for method, *cells in found}
@@ -52,9 +53,23 @@ def test_results_count_what_each_method_trains(counts):
     assert rows_of("README.md").items() <= results.items() and len(rows_of("README.md")) == 4
 
 
+def test_results_are_those_of_the_recorded_runs():
+    def shown(values: pd.Series) -> str:
+        return f"{100 * values.mean():.1f} ± {100 * values.std():.1f}"
+
+    tables = {name: pd.read_csv(ROOT / "docs/results" / name / "results.csv") for name in ("grouped", "unseen-words")}
+    text = (ROOT / "docs/results/README.md").read_text(encoding="utf-8")
+    for method in peft.METHODS:
+        cells = next(line for line in text.split("\n") if line.startswith(f"| `{method}` |")).split(" | ")
+        spam, words = (table[table.run.str.fullmatch(rf"{method}-\d+")] for table in tables.values())
+        assert len(spam) == len(words) == 3 and set(spam.lr) == {peft.METHODS[method].lr}
+        expected = [shown(spam.test_accuracy), shown(spam.test_f1), shown(words.test_accuracy)]
+        assert [cell.strip(" |") for cell in cells[2:]] == expected, method
+
+
 def test_readme_is_a_screen_and_a_half():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").split("\n")
-    assert len(lines) <= 111 and max(map(len, lines)) <= 120
+    assert len(lines) <= 117 and max(map(len, lines)) <= 120
 
 
 def one_line(module) -> str:
