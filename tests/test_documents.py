@@ -69,7 +69,7 @@ def test_results_are_those_of_the_recorded_runs():
 
 def test_readme_is_a_screen_and_a_half():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").split("\n")
-    assert len(lines) <= 117 and max(map(len, lines)) <= 120
+    assert len(lines) <= 118 and max(map(len, lines)) <= 120
 
 
 def one_line(module) -> str:
