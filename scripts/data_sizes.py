@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
 
     out, seeds = Path(args.out), range(FIRST_SEED, FIRST_SEED + args.seeds)
     datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds}
-    sizes = sizes_of(len(datasets[FIRST_SEED].train))
+    sizes = sizes_of(len(datasets[FIRST_SEED].train), args.factor)
 
     shape = load_gpt2(checkpoint.source, args.assets).config
 
@@ -79,9 +79,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--steps", type=cli.positive_int, default=300, help="of each training, at least (default: %(default)s)"
     )
+    parser.add_argument(
+        "--factor", type=factor, default=2, metavar="N", help="each size N times the one before (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
     parser.add_argument("--out", default="runs/data_sizes", metavar="FOLDER", help="default: %(default)s")
     return parser.parse_args(argv)
+
+
+def factor(text: str) -> int:
+    """Type of an option: a whole number of at least 2."""
+    if cli.positive_int(text) < 2:
+        raise argparse.ArgumentTypeError("sizes grow by a factor of at least 2")
+    return int(text)
 
 
 if __name__ == "__main__":

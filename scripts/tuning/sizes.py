@@ -35,9 +35,9 @@ def evenly(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, train=train.iloc[np.argsort(place, kind="stable")].reset_index(drop=True))
 
 
-def sizes_of(largest: int) -> list[int]:
-    """8, 16, 32 … and all."""
-    return [SMALLEST * 2**i for i in range(30) if SMALLEST * 2**i < largest] + [largest]
+def sizes_of(largest: int, factor: int = 2) -> list[int]:
+    """8, 16, 32 … and all; each ``factor`` times the one before."""
+    return [SMALLEST * factor**i for i in range(30) if SMALLEST * factor**i < largest] + [largest]
 
 
 def tfidf_rows(datasets: dict[int, Dataset], sizes: Sequence[int]) -> pd.DataFrame:
