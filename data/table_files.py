@@ -31,8 +31,9 @@ CHUNK = 10_000  # rows
 def read_chunks(
     path: Path, wanted: list[str], encoding: str = "utf-8", size: int = CHUNK
 ) -> Iterator[tuple[list[int], pd.DataFrame]]:
-    """The same, ``size`` rows at a time, so that a table of any length needs little memory. At least one chunk, which
-    may be empty; all have the columns of the first. ``wanted``: columns that the table should have."""
+    """Yield the table in chunks of ``size`` rows, each with the line numbers of its rows, so that any length needs
+    little memory. At least one chunk, which may be empty; all have the columns of the first. ``wanted``: columns that
+    the table should have."""
     check_path(path)
     kind = path.suffix.lower()
     if kind == ".parquet":

@@ -3,8 +3,9 @@
     attribution of token i = (x_i - b_i) · ∫ ∂f(b + a (x - b)) / ∂x_i da,  a from 0 to 1
 
 x (T, C) are the embeddings of the message's tokens, b those of a baseline that says nothing (<|endoftext|> at every
-place), and f is the logit of one class minus that of another. The attributions sum to f(x) - f(b) exactly, up to the
-error of replacing the integral by a sum (completeness): nothing of the answer is left unexplained.
+place), and f is the logit of one class minus that of another. With the exact integral the attributions sum to
+f(x) - f(b) (completeness): nothing of the answer is left unexplained. Here a sum replaces the integral, which adds a
+small error.
 
 Sundararajan, Taly & Yan, 2017, "Axiomatic Attribution for Deep Networks".
 """

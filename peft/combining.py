@@ -9,7 +9,7 @@ Each task has learned an update ΔW_t of the same matrix W. Which one update ser
 A sum lets tasks cancel each other: +0.5 and -0.4 leave 0.1. TIES keeps the largest numbers of each update (*trim*),
 asks for each entry which sign has more weight in total (*elect*), and averages those that have it (*disjoint merge*):
 
-    task 1    0.5   0.1  -0.3        0.5   0    -0.3       sign + · -
+    task 1    0.5   0.1  -0.3        0.5   0    -0.3       sign + + -
     task 2   -0.4   0.6   0.0  trim -0.4   0.6   0    ──►  mean of those with this sign   ──►   0.5  0.6  -0.3
 
 DARE sets each number to zero with probability 1 - d and divides the others by d: the expectation stays, and few numbers

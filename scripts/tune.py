@@ -1,4 +1,4 @@
-"""Choose the methods' learning rates on equal terms: the same grid for all, on data that no reported test set contains.
+"""Choose the methods' learning rates on equal terms: the same grid for all, outside the grouped test sets.
 
     python scripts/tune.py --sizes                               # all methods, the bundled practice model
     python scripts/tune.py --methods lora,full --model gpt2 --seeds 1

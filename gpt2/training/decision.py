@@ -1,8 +1,8 @@
 """From probabilities to answers that can be trusted: calibration and a threshold, both chosen on validation data.
 
-A network that is trained until its loss is small is sure of itself, more than it is right. *Temperature scaling*
-divides all logits by one number T > 0, chosen so that the validation loss is lowest (Guo et al., 2017, "On Calibration
-of Modern Neural Networks"). It changes how sure the answers are, and not which is the most likely.
+A trained network is often overconfident: its probabilities are higher than the share of its answers that are right.
+*Temperature scaling* divides all logits by one number T > 0, chosen so that the validation loss is lowest (Guo et al.,
+2017, "On Calibration of Modern Neural Networks"). It changes how sure the answers are, not which is the most likely.
 
     p = softmax(logits / T)        T = 1: as trained; T > 1: less sure
 

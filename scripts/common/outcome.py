@@ -1,8 +1,8 @@
 """What a finished run says of its classifier: the figures, the baselines beside them, and the files that show more.
 
-metrics.json       accuracy with its interval, each class by itself, what an answer without a model and a bag of words
-                   reach, how far confidence and accuracy are apart
-predictions.csv    the test messages, what they are, what they were called, and how sure the model was
+metrics.json       accuracy with its interval, each class by itself, the baselines (most frequent class, TF-IDF), and
+                   the calibration error
+predictions.csv    the test messages with label, answer and probability
 mistakes.csv       the same of the wrong ones, the surest first
 scores.png         how confident and how right it is; of two classes also what each threshold would give
 decision.json      the temperature and the threshold, where they were asked for

@@ -50,8 +50,8 @@ def score_table(
     """Write ``out``, a .csv: the table's columns, ``predicted``, and the probability of each class. Returns metrics
     where the table has labels. A row without a message gets no answer.
 
-    Raises InputError for a table that cannot be read, a column that is missing or would be overwritten, and labels of
-    which no class is the run's.
+    Raises InputError for a table that cannot be read, a column that is missing or would be overwritten, and labels none
+    of which is a class of the run.
     """
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out} is not a .csv file; name one", "out")

@@ -14,6 +14,7 @@ from gpt2.files import atomic_write
 from tuning.plots import curves, forgetting
 from tuning.sweep import GRID, REPORTED, best_rate, mean_losses, size_option
 
+OTHERS = "Other ranks and sizes were not tried (`--sizes`)"
 FLAT = 1.10  # a loss at most so many times the lowest counts as about as good
 RELATIVES = ("lora", "rslora", "dora", "dylora", "minlora", "qlora")  # of LoRA, the question of ten times
 
@@ -42,7 +43,7 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
         *heading(trials, dataset, facts),
         "## The rates",
         rates_table(trials, losses, best, dataset),
-        f"*Best*: the lowest validation loss, mean of the seeds. *About as good*: the rates whose loss is at most "
+        f"*Best*: the lowest validation loss (mean of the seeds). *About as good*: the rates whose loss is at most "
         f"{FLAT - 1:.0%} higher. *Optimum*: the lowest point of a parabola through the best rate and its neighbours. "
         "Accuracy and F1 are those of the validation messages at the best rate; they belong to the choice, and are no "
         "result. `minlora` computes what `lora` computes.",
@@ -54,8 +55,8 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
         forgetting(trials, before, best, out / "forgetting.png")
         sections += [
             "## Accuracy against forgetting",
-            f"The language model's loss on general text is {before:.3f} nats per token before any training. Each point "
-            "is a method at one learning rate (mean of the seeds); large points are the chosen rates.",
+            f"The language model's loss on general text is {before:.3f} nats per token before any training. "
+            "*Forgetting* is the rise of this loss. Each point is a method at one learning rate; large points are the chosen rates.",
             forgetting_sentence(trials, before, best),
             "![Validation accuracy against forgetting](forgetting.png)",
         ]
@@ -68,15 +69,17 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
 def heading(trials: pd.DataFrame, dataset: Dataset, facts: dict) -> list[str]:
     """What was tried, on what, and what it cost."""
     seeds, spam = sorted(trials.seed.unique()), dataset.validation.label.mean()
+    what = "seeds" if len(seeds) > 1 else "one seed, so that each choice has the noise of one training in it:"
     parts = f"{len(dataset.train):,} to train, {len(dataset.validation):,} to validate ({spam:.0%} spam)"
     steps = f"{trials.steps.iloc[0]:,} steps or a little more: {trials.epochs.iloc[0]} epochs"
     lines = [
-        f"model `{plain(facts['model'])}`; {steps}, batches of 8, seeds {', '.join(map(str, seeds))}",
+        f"model `{plain(facts['model'])}`; {steps}, batches of 8, {what} {', '.join(map(str, seeds))}",
         f"data: the SMS messages that are in no test set of the grouped protocol's seeds {REPORTED[0]} to "
         f"{REPORTED[-1]}, nor near-copies of one: {parts}. The test sets of the strict and the published split do "
         "contain some of them",
         f"the same grid for every method: {', '.join(f'{rate:g}' for rate in GRID)}. Where the best rate is at an end, "
-        "the next one beyond is tried too. Another rank or size is tried at the best rate and its two neighbours",
+        "the next one beyond is tried too. "
+        + ("Another rank or size is tried at the best rate and its two neighbours" if trials.option.any() else OTHERS),
         f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours in all, each on one core, beside "
         f"other programs; {facts['machine']}",
     ]
@@ -131,11 +134,10 @@ def ten_times(losses: pd.Series, best: dict[str, float]) -> list[str]:
     return [
         "## Is LoRA's best rate ten times that of full fine-tuning?",
         "Schulman et al. (*LoRA Without Regret*, Thinking Machines, 2025) find a factor of about ten for models of the "
-        f"Llama and Qwen families. Here the optimum of full fine-tuning is {full:.2g}, and those of LoRA and its "
-        f"relatives are so many times as high: {said}. A parabola on a grid of half decades finds it "
-        f"to a factor of about two, so LoRA's factor of {ratios[found[0]]:.1f} "
-        + ("is compatible with ten." if 5 <= ratios[found[0]] <= 20 else "is not ten.")
-        + " The rule depends on the scale alpha/rank (here 1), and, for the relatives, on their own.",
+        f"Llama and Qwen families. The optimum of full fine-tuning is {full:.2g} here, and the factors are: {said}. "
+        "The grid has steps of a factor of three, so these factors are rough: "
+        + ("this does not decide between five and ten. " if 3 <= ratios[found[0]] <= 20 else "ten is not among them. ")
+        + "The factor also depends on the scale of the update: alpha/rank, here 1; for `rslora` alpha/√rank, here 2.8.",
     ]
 
 
@@ -169,6 +171,6 @@ def forgetting_sentence(trials: pd.DataFrame, before: float, best: dict[str, flo
     changing = sum(bool(step.max() > 0.01) for step in steps)
     return (
         f"At the chosen rates, `{chosen.index[0]}` forgets least ({chosen.iloc[0] + 0.0:+.3f}) and "
-        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). For {rising} of the {changing} methods that forget, a "
-        "higher rate forgets more in at least four of five steps of the grid."
+        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). {changing} of the {len(best)} methods forget at some "
+        f"rate; for {rising} of these, the loss rises in at least four of five steps to a higher rate."
     )

@@ -1,4 +1,4 @@
-"""The sweep of learning rates: the same grid for every method, on messages that no reported test set contains.
+"""The sweep of learning rates: the same grid for every method, on messages outside the grouped test sets.
 
     1. every method at every rate of GRID, default size, each seed
     2. where the best rate is at an end of what was tried, the next one beyond it, until it is not
