@@ -56,7 +56,8 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
         sections += [
             "## Accuracy against forgetting",
             f"The language model's loss on general text is {before:.3f} nats per token before any training. "
-            "*Forgetting* is the rise of this loss. Each point is a method at one learning rate; large points are the chosen rates.",
+            "*Forgetting* is the rise of this loss. Each point is a method at one learning rate; large points are the "
+            "chosen rates.",
             forgetting_sentence(trials, before, best),
             "![Validation accuracy against forgetting](forgetting.png)",
         ]
