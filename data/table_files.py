@@ -118,6 +118,8 @@ def text_lines(path: Path, encoding: str) -> Iterator[str]:
             f"{encoding.upper()}; save the file as UTF-8, or name its encoding",
             "encoding",
         ) from error
+    except (UnicodeError, LookupError) as error:
+        raise InputError(f"cannot read {path} as {encoding} ({error}); name its encoding", "encoding") from error
     if not something:
         raise InputError(f"{path} is empty; its first line must name the columns, one message per row below")
 

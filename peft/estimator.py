@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.devices import choose_device, fit_threads
-from gpt2.errors import InputError
+from gpt2.errors import InputError, whole_number
 from gpt2.files import write_json
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, check_vocabulary, encode
@@ -112,6 +112,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, texts: Iterable[str], labels: Iterable) -> Self:
         """Fine-tune on texts (n,) and their labels (n,): strings or numbers, at least two different ones."""
         texts, labels = texts_of(texts), np.asarray(labels)
+        if labels.ndim == 1 and (missing := np.flatnonzero(pd.isna(labels))).size:
+            raise InputError(f"label {missing[0]} is missing; give every text a label, or leave it out")
         if not texts:
             raise InputError("there are no texts to learn from")
         if labels.shape != (len(texts),):
@@ -121,19 +123,21 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, ids = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(f"only one class, {self.classes_.tolist()[0]!r}; a classifier needs texts of at least two")
-        train, validation = self.split(ids)
+        seed = whole_number("random_state", self.random_state, 0, 2**32 - 1)
+        train, validation = self.split(ids, seed)
 
         device = choose_device(self.device)
         model = load_gpt2(self.model, self.assets)
         check_vocabulary(model.config.vocab_size, get_tokenizer())
         fit_threads(model.config.n_embd)
-        prepare_classifier(model, len(self.classes_), self.method, self.options, self.random_state)
+        prepare_classifier(model, len(self.classes_), self.method, self.options, seed)
+        batch_size = whole_number("batch_size", self.batch_size)
         self.recipe_ = self.recipe(model.config.n_embd, keep_best=len(validation) > 0)
         self.max_length_ = model.config.n_positions - model.virtual_positions()
         tokens, _ = encode(texts, get_tokenizer(), self.max_length_)
 
         def batches(chosen: np.ndarray) -> MessageBatches:
-            return MessageBatches([tokens[i] for i in chosen], ids[chosen].tolist(), self.batch_size)
+            return MessageBatches([tokens[i] for i in chosen], ids[chosen].tolist(), batch_size)
 
         validating = batches(validation if len(validation) else train[:1])
         progress = finetune(model, batches(train), validating, self.recipe_, device, around_evaluation=merged)
@@ -141,7 +145,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.decision_, self.positive_, self.pad_to_ = Decision(), None, None
         return self
 
-    def split(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def split(self, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices to train and to validate on, every class in both in the same share."""
         everything = np.arange(len(ids))
         if not 0 <= self.validation_fraction < 1:
@@ -154,7 +158,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         held_out = max(round(self.validation_fraction * len(ids)), len(classes))
         if counts.min() < 2 or held_out > len(ids) - len(classes):
             return everything, everything[:0]  # too few texts to set any aside
-        return train_test_split(everything, test_size=held_out, stratify=ids, random_state=self.random_state)
+        return train_test_split(everything, test_size=held_out, stratify=ids, random_state=seed)
 
     def recipe(self, width: int, keep_best: bool) -> Recipe:
         """How to train; the learning rate is the method's where none is given."""
@@ -162,7 +166,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}", argument="method")
         lr = METHODS[self.method].learning_rate(width) if self.lr is None else self.lr
         return Recipe(
-            lr=lr, epochs=self.epochs, seed=self.random_state, keep_best=keep_best, class_weight=self.class_weight
+            lr=float(lr),
+            epochs=whole_number("epochs", self.epochs),
+            seed=whole_number("random_state", self.random_state, 0, 2**32 - 1),
+            keep_best=keep_best,
+            class_weight=self.class_weight,
         )
 
     # -------------------------------------------------------------------------------------------------------------- use
@@ -192,10 +200,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         folder = Path(folder)
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; name another folder", "folder")
+        config = self.settings()
         folder.mkdir(parents=True, exist_ok=True)
         save(self.model_, folder / "adapter")
         write_history(folder, self.progress_)
-        write_json(folder / "config.json", self.settings())  # last: with it the folder is a run
+        write_json(folder / "config.json", config)  # last: with it the folder is a run
         return folder
 
     def settings(self) -> dict:
@@ -204,9 +213,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             "method": self.method,
             "options": self.model_.peft.options,
             "model": self.model,
-            "batch_size": self.batch_size,
+            "batch_size": int(self.batch_size),
             **dataclasses.asdict(self.recipe_),
-            "validation_fraction": self.validation_fraction,
+            "validation_fraction": float(self.validation_fraction),
             "classes": self.classes_.tolist(),
             "positive": None,
             "max_length": self.max_length_,
@@ -223,12 +232,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """
         folder = Path(folder)
         config = read_run(folder)
-        given = {name: config[name] for name in ("method", "model", "epochs", "batch_size", "lr")}
+        known = ("method", "model", "epochs", "batch_size", "lr", "class_weight", "validation_fraction")
+        given = {name: config[name] for name in known if name in config}
         classifier = cls(**given, random_state=config["seed"], device=device, assets=assets, **config["options"])
         classifier.classes_ = np.array(config["classes"])
         classifier.recipe_ = Recipe(lr=config["lr"], pooling=config["pooling"])
         classifier.max_length_, classifier.pad_to_ = config["max_length"], config["pad_to"]
         classifier.positive_ = config["classes"].index(config["positive"]) if config["positive"] else None
+        classifier.truncated_ = 0
         classifier.decision_ = Decision(**read_json(folder / "decision.json"))
         classifier.model_ = load(load_gpt2(config["model"], assets), folder / "adapter", **changes).eval()
         return classifier
@@ -238,7 +249,11 @@ def texts_of(texts: Iterable[str]) -> list[str]:
     """Texts as a list. Raises InputError for one text alone, for something that is no text, and for none."""
     if isinstance(texts, str):
         raise InputError("texts is one text; give a list of them")
-    found = list(np.asarray(texts, dtype=object).ravel()) if not isinstance(texts, list) else texts
+    found = texts if isinstance(texts, list) else np.asarray(texts, dtype=object)
+    if not isinstance(found, list):
+        if found.ndim != 1:
+            raise InputError(f"texts have the shape {found.shape}; give one list or column of strings")
+        found = found.tolist()
     for i, text in enumerate(found):
         if not isinstance(text, str):
             raise InputError(f"text {i} is {type(text).__name__} ({str(text)[:30]!r}), expected a string")

@@ -33,14 +33,14 @@ def main(argv: list[str]) -> None:
 
     run = TextClassifier.load(args.run, args.assets, args.device)
     fit_threads(run.model_.config.n_embd)
-    if args.explain:
+    if args.explain is not None:
         from common.explaining import explain
 
         explain(run, args.explain, args.html)
         return
     from common import scoring
 
-    if args.data:
+    if args.data is not None:
         out, columns = Path(args.out), (args.text_column, args.label_column)
         metrics = scoring.score_table(run, Path(args.data), out, *columns, args.encoding)
         print(f"Wrote {out}")
@@ -78,10 +78,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
     )
     args = parser.parse_intermixed_args(argv)  # texts may stand behind options
-    given = [name for name in ("text", "file", "data", "explain") if getattr(args, name)]
+    if args.html and args.explain is None:
+        parser.error("--html is the page of --explain; give the text to explain")
+    if args.label_column and args.data is None:
+        parser.error("--label-column is a column of --data; name the table")
+    given = [name for name in ("text", "file", "data", "explain") if getattr(args, name) not in (None, [])]
     if len(given) > 1:
         parser.error("give messages, --file, --data or --explain, and one of them only")
-    if bool(args.data) != bool(args.out):
+    if (args.data is None) != (args.out is None):
         parser.error("--data and --out go together: the table to read, and the one to write")
     return args
 

@@ -60,6 +60,7 @@ def fine_tune(
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
+    from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import check_vocabulary
     from gpt2.training.distributed import agree, is_main, main_first
@@ -72,6 +73,8 @@ def fine_tune(
     with main_first():
         dataset, model = load_data(args), load_gpt2(checkpoint.source, args.assets)
     check_vocabulary(model.config.vocab_size, get_tokenizer())
+    if args.threshold and dataset.positive is None:
+        raise InputError(f"a threshold is for two classes; {dataset.name} has {len(dataset.classes)}", "threshold")
     check_size(args.method, options, model.config, len(dataset.classes))
     fit_threads(model.config.n_embd)
     recipe = make_recipe(args, model.config.n_embd)

@@ -75,6 +75,12 @@ def choose_threshold(rule: str, labels: np.ndarray, positive: np.ndarray) -> flo
     check_rule(rule)
     if rule != "best-f1" and "=" not in rule:
         return float(rule)
+    if not labels.any() or labels.all():
+        raise InputError(
+            f"the {len(labels):,} validation messages are all of one class, so no threshold follows from them; give "
+            "more messages of both, or a number",
+            "threshold",
+        )
     precision, recall, thresholds = precision_recall_curve(labels, positive)
     precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
     if rule == "best-f1":

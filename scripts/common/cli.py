@@ -67,7 +67,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, line if is_first_process() else None)
 
 
-def with_settings(arguments: list[str]) -> list[str]:
+MOST_SETTINGS = 10  # files of settings, each named in the one before
+
+
+def with_settings(arguments: list[str], depth: int = 0) -> list[str]:
     """Arguments in which ``@FILE`` stands for those in a file: as many a line as you like, quoted as for a shell, and
     comments behind #. Raises InputError for a file that cannot be read."""
     found = []
@@ -76,8 +79,14 @@ def with_settings(arguments: list[str]) -> list[str]:
             found.append(argument)
             continue
         try:
-            found += with_settings(shlex.split(Path(argument[1:]).read_text(encoding="utf-8"), comments=True))
-        except (OSError, ValueError, RecursionError) as error:
+            if depth == MOST_SETTINGS:
+                raise ValueError("settings files that name each other")
+            found += with_settings(
+                shlex.split(Path(argument[1:]).read_text(encoding="utf-8"), comments=True), depth + 1
+            )
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"cannot read the settings {argument}: {reason}; name a file behind the @") from error
     return found

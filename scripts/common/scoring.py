@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from common.text import one_line
+from data.labels import NUMBER
 from data.table_files import read_chunks
 from data.tables import column_index
 from gpt2.errors import InputError
@@ -53,12 +55,14 @@ def score_table(
     Raises InputError for a table that cannot be read, a column that is missing or would be overwritten, and labels none
     of which is a class of the run.
     """
+    if out.exists() and path.exists() and out.samefile(path):
+        raise InputError(f"{out} is the table to score itself; name another file for the scored one", "out")
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out} is not a .csv file; name one", "out")
     new = ["predicted", *(f"p({name})" for name in run.classes_)]
     wanted = [text_column, *([label_column] if label_column else [])]
     empty, unknown, labels, scores = 0, 0, [], []
-    ids = {str(name): i for i, name in enumerate(run.classes_)}
+    ids = {same_number(str(name)): i for i, name in enumerate(run.classes_)}
     with atomic_write(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer, bar = csv.writer(file), tqdm(desc="messages", unit="message", disable=None)
         for number, (_, table) in enumerate(read_chunks(path, wanted, encoding)):
@@ -71,22 +75,30 @@ def score_table(
             probabilities = run.predict_proba(texts[there].tolist())
             answers = run.decision_.answers(probabilities, run.positive_)
             cells = np.full((len(table), len(new)), "", dtype=object)
-            cells[there, 0] = [str(run.classes_[answer]) for answer in answers]
-            cells[there, 1:] = [[f"{p:.6f}" for p in row] for row in probabilities]
+            cells[there, 0] = run.classes_[answers].astype(str)
+            cells[there, 1:] = np.vectorize("{:.6f}".format, otypes=[object])(probabilities)
             writer.writerows(np.hstack([table.to_numpy(dtype=object), cells]))
             empty += int((~there).sum())
             if label_column:
-                known = table.iloc[:, header.index(label_column)].str.strip()[there].map(ids)
+                known = table.iloc[:, header.index(label_column)].str.strip()[there].map(same_number).map(ids)
                 unknown += int(known.isna().sum())
                 labels.append(known.dropna().to_numpy(dtype=int))
                 scores.append(probabilities[known.notna().to_numpy()])
             bar.update(len(table))
         bar.close()
+        metrics = None
+        if label_column:  # before the table takes its place: labels that are all unknown are wrong input
+            metrics = metrics_of(run, path, np.concatenate(labels), np.concatenate(scores), label_column)
     if empty:
         print(f"Without a message, and so without an answer: {empty:,} of the rows.", file=sys.stderr)
     if unknown:
         print(f"With a label that the run does not know: {unknown:,} of the rows.", file=sys.stderr)
-    return metrics_of(run, np.concatenate(labels), np.concatenate(scores), label_column) if label_column else None
+    return metrics
+
+
+def same_number(label: str) -> str | Decimal:
+    """Labels that are equal as numbers are one label, as in training: 1 and 1.0."""
+    return Decimal(label) if NUMBER.fullmatch(label) else label
 
 
 def check_columns(path: Path, header: list[str], wanted: list[str], new: list[str]) -> None:
@@ -97,10 +109,14 @@ def check_columns(path: Path, header: list[str], wanted: list[str], new: list[st
         raise InputError(f"{path} has a column {there[0]!r} already, which would be added; rename it")
 
 
-def metrics_of(run: TextClassifier, labels: np.ndarray, probabilities: np.ndarray, column: str | None) -> dict:
+def metrics_of(
+    run: TextClassifier, path: Path, labels: np.ndarray, probabilities: np.ndarray, column: str | None
+) -> dict:
     """Metrics of all rows with a known label, and of each class."""
     if not len(labels):
-        raise InputError(f"no label of column {column!r} is a class of this run ({', '.join(map(str, run.classes_))})")
+        raise InputError(
+            f"{path}: no label of column {column!r} is a class of this run ({', '.join(map(str, run.classes_))})"
+        )
     answers = run.decision_.answers(probabilities, run.positive_)
     metrics = classification_metrics(labels, probabilities, run.positive_, answers)
     return metrics | {"classes": per_class(labels, answers, list(map(str, run.classes_)))}

@@ -184,3 +184,27 @@ def test_scikit_learn_knows_that_it_takes_texts_and_runs_no_further_check():
     with pytest.warns(UserWarning, match="[Cc]an't test estimator TextClassifier which requires input"):
         results = check_estimator(TextClassifier("head", "practice", epochs=1), on_fail=None)
     assert results and all(result["status"] == "passed" for result in results)
+
+
+def test_numpys_numbers_are_numbers(tmp_path):
+    texts, labels = table(4)
+    settings = {"epochs": np.int64(1), "batch_size": np.int64(4), "lr": np.float32(1e-3), "random_state": np.int64(5)}
+    classifier = TextClassifier("lora", "practice", rank=np.int64(2), class_weight="balanced", **settings)
+    folder = classifier.fit(texts, labels).save(tmp_path / "run")
+    loaded = TextClassifier.load(folder)
+    assert loaded.class_weight == "balanced" and loaded.predict(texts).tolist() == classifier.predict(texts).tolist()
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "settings", "part"),
+    [
+        (["a", "b", "c"], [1.0, float("nan"), 0.0], {}, "label 1 is missing"),
+        (["a", "b", "c"], pd.Series(["x", None, "y"]), {}, "label 1 is missing"),
+        (np.array([["a", "b"]] * 3), [0, 1, 0], {}, "the shape"),
+        (["a", "b"], [0, 1], {"random_state": None}, "random_state is None"),
+        (["a", "b"], [0, 1], {"epochs": 0}, "epochs is 0"),
+    ],
+)
+def test_more_that_cannot_be_used(texts, labels, settings, part):
+    with pytest.raises(InputError, match=part):
+        TextClassifier("head", "practice", **settings).fit(texts, labels)

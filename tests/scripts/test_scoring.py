@@ -142,3 +142,33 @@ def test_an_explanation_is_complete_and_its_page_is_safe(command, run, tmp_path)
     page = (tmp_path / "why.html").read_text(encoding="utf-8")
     assert "<b>" not in page and "&lt;" in page and page.count("<span") >= 4
     assert "empty" in command("classify", run, "--explain", " ").one_line(2)
+
+
+def test_chunks_without_a_message_and_tables_without_rows(command, run, tmp_path, monkeypatch):
+    data = tmp_path / "gap.csv"
+    data.write_text("message,n\n" + ",1\n" * 3 + "hello,2\n", encoding="utf-8")
+    real = scoring.read_chunks
+    monkeypatch.setattr(scoring, "read_chunks", lambda *arguments: real(*arguments, 3))
+    assert score(command, run, data, tmp_path / "scored.csv").status == 0
+    assert pd.read_csv(tmp_path / "scored.csv").predicted.notna().tolist() == [False, False, False, True]
+    data.write_text("message,n\n", encoding="utf-8")
+    assert score(command, run, data, tmp_path / "scored.csv").status == 0
+    assert len(pd.read_csv(tmp_path / "scored.csv")) == 0
+
+
+def test_unknown_labels_are_wrong_input_and_leave_no_file(command, run, messages, tmp_path):
+    result = score(command, run, messages, tmp_path / "scored.csv", "--label-column", "topic")
+    assert "no label of column 'topic' is a class of this run" in result.err and result.status == 2
+    assert not (tmp_path / "scored.csv").exists()
+    assert "the table to score itself" in score(command, run, messages, messages).one_line(2)
+
+
+def test_one_and_one_point_zero_are_one_label_as_in_training():
+    assert scoring.same_number("1.0") == scoring.same_number("1") != scoring.same_number("one")
+
+
+def test_nothing_to_classify(command, run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert command("classify", run).out == ""
+    assert "empty" in command("classify", run, "--explain", "").one_line(2)
+    assert "--html is the page of --explain" in command("classify", run, "hi", "--html", "x.html").one_line(2)

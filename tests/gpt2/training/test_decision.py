@@ -74,3 +74,8 @@ def test_answers_follow_the_threshold_and_else_the_most_likely_class():
     assert Decision(threshold=0.4, rule="best-f1").answers(probabilities, positive=0).tolist() == [1, 0, 0]
     three = np.array([[0.2, 0.3, 0.5]])
     assert Decision(threshold=0.1, rule="0.1").answers(three, positive=None).tolist() == [2]
+
+
+def test_no_threshold_follows_from_messages_of_one_class():
+    with pytest.raises(InputError, match="all of one class"):
+        choose_threshold("best-f1", np.zeros(4, dtype=bool), np.linspace(0, 1, 4))
