@@ -109,7 +109,7 @@ def kept_together(frame: pd.DataFrame, settings: TableSettings) -> pd.Series | N
         return (
             None if settings.keep_duplicates or frame["text"].is_unique else pd.Series(pd.factorize(frame["text"])[0])
         )
-    if settings.keep_duplicates:
+    if settings.keep_duplicates or frame["text"].is_unique:
         return frame["group"]
     joined = DisjointSet()  # of texts and groups: a text that two senders have sent joins the two
     for text, group in zip(frame["text"], frame["group"], strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from common.text import one_line
+from common.text import one_line, split_lines
 from data.labels import NUMBER
 from data.table_files import read_chunks
 from data.tables import column_index
@@ -42,8 +42,9 @@ def print_stream(run: TextClassifier, lines: Iterable[bytes], as_json: bool) -> 
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise InputError(f"standard input, line {number}: a byte that is not UTF-8; send UTF-8") from error
-        if text.strip():
-            print_answers(run, [text], as_json)
+        texts = [part for part in split_lines(text) if part.strip()]  # old text files end lines by \r alone
+        if texts:
+            print_answers(run, texts, as_json)
 
 
 def score_table(

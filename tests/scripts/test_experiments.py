@@ -146,7 +146,7 @@ GOOD = 'method = "lora"\nabout = "A row."\n'
         (GOOD + "lr = nan", "lr is nan, expected a number above 0"),
         (GOOD + "epochs = 1.5", "epochs is 1.5, expected a whole number of at least 1"),
         (GOOD + "epochs = 0", "epochs is 0, expected a whole number of at least 1"),
-        (GOOD + 'data = "auto"', "data names 'auto'; choose among sms, practice"),
+        (GOOD + 'data = "auto"', "data names 'auto'; choose among sms, imdb, practice"),
         (GOOD + "data = [3]", "data names 3; choose among"),
         (GOOD + 'data = "sms"\nprotocol = "best"', "protocol is 'best', expected one of published, strict, grouped"),
         (GOOD + 'data = "practice"\nprotocol = "strict"', "protocol is 'strict', expected no protocol, or data = "),

@@ -8,8 +8,9 @@ import pytest
 
 from data import imdb
 from gpt2.errors import InputError
+from gpt2.metrics import wilson
 from reproduction import runs
-from reproduction.evidence import messages_of, published_count, wilson
+from reproduction.evidence import messages_of, published_count
 from reproduction.report import write_report
 from reproduction.results import collect
 from reproduction.rows import SPLITS, rows

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import peft
 from gpt2 import GPT2, GPT2Config, save_gpt2
 
 
@@ -31,7 +32,8 @@ def test_the_first_lines_and_the_settings_say_it_too(command, table, columns, tm
     arguments = ["--model", tmp_path / "model", "--method", "head", "--data", table, *columns, "--epochs", 1]
     result = command("finetune_spam", *arguments, "--out", out)
     assert result.status == 0, result.err
-    assert "lr 0.04, not tuned on this model: rule lr x 128/width\n" in result.out
+    lr = peft.METHODS["head"].lr * 128 / 32
+    assert f"lr {lr:.2g}, not tuned on this model: rule lr x 128/width\n" in result.out
     assert json.loads((out / "config.json").read_text())["lr_source"].endswith("rule lr x 128/width")
     assert "docs/learning_rates_published.md" in command("finetune_spam", "--help").out
 

@@ -10,6 +10,7 @@ from comparison.memorising import leakage, memorising_section, recalls
 from comparison.messages import FILE, as_messages, facts, kept, read_messages
 from comparison.report import kept_together
 from comparison.results import correctness
+from comparison.runs import LATER_SETTINGS
 from data import load_dataset
 from gpt2.errors import InputError
 
@@ -105,6 +106,7 @@ def test_what_a_column_groups_is_a_unit(tmp_path):
         "group_near_duplicates": False,
         "group_column": "sender",
     }
+    settings = LATER_SETTINGS | settings
     dataset = load_data(argparse.Namespace(**settings, seed=1, split_seed=1, assets=None))
     assert all(f"sender {unit[1:]}" in text for unit, text in zip(dataset.units, dataset.test.text, strict=True))
     found = as_messages({1: facts(dataset)})
