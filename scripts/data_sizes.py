@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
             bench, trials([m for m in RANDOM_METHODS if m in args.methods]), out / "random.csv", args.jobs
         )
     random = random.assign(method=random.method + f", {RANDOM}")
+    pretrained, random = (rows[rows.n_train.isin(sizes)] for rows in (pretrained, random))
     rows = pd.concat([tfidf_rows(datasets, sizes), pretrained, random], ignore_index=True)
     about = machine()
     facts = {

@@ -115,7 +115,7 @@ def settings_of(table: pd.DataFrame) -> set[Trial]:
 
 
 def carry_out(bench: Bench, trials: Sequence[Trial], file: Path, jobs: int) -> pd.DataFrame:
-    """Do the trials that ``file`` has no row of, ``jobs`` at a time, and return the table."""
+    """Do the trials that ``file`` has no row of, ``jobs`` at a time, and return the rows of trainings so long."""
     table = read(file)
     done = settings_of(table)
     waiting = [trial for trial in dict.fromkeys(trials) if trial not in done]
@@ -129,4 +129,4 @@ def carry_out(bench: Bench, trials: Sequence[Trial], file: Path, jobs: int) -> p
             with atomic_write(file) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6g")
             bar.update()
-    return table
+    return table[table.steps.isin({trial.steps for trial in trials})]  # not those of a longer or shorter training

@@ -43,6 +43,8 @@ def test_a_study_resumes_and_adds_without_repeating(tiny, few, tmp_path, monkeyp
     monkeypatch.undo()
     more = carry_out(bench, [*wanted, Trial("head", 1e-2, steps=8, seed=124)], file, jobs=1)
     assert len(more) == 3 and trials.settings_of(more) >= set(wanted)
+    longer = carry_out(bench, [Trial("head", 1e-2, steps=9)], file, jobs=1)
+    assert longer.steps.tolist() == [9] and len(trials.read(file)) == 4  # one study does not see another's rows
 
 
 def test_a_trial_is_what_finetuning_gives_and_the_processes_do_not_matter(tiny, few, tmp_path):
