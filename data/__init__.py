@@ -50,6 +50,11 @@ class Dataset:
     notes: tuple[str, ...]  # sentences to show: what was used, and why
     units: pd.Series | None = None  # see below; of each test message; its name says what they are: word or group
 
+    @property
+    def positive_index(self) -> int | None:
+        """The id of ``positive``."""
+        return None if self.positive is None else self.classes.index(self.positive)
+
     def sha256(self) -> str:
         """Of every text and label in the order of the three parts: equal for what trains and tests alike."""
         digest = hashlib.sha256()
@@ -105,16 +110,17 @@ def load_dataset(
         if data in SOURCES and getattr(settings, name):
             hint = f"; for {data} choose the protocol grouped" if data in ("sms", "imdb", "auto") else ""
             raise InputError(f"{name} is for a table of your own, not for {data}{hint}", name)
+    split_seed = published_seed if protocol == "published" else seed
     if data == "sms":
-        return sms_dataset(sms_spam.find_file(assets), protocol, seed, published_seed)
+        return sms_dataset(sms_spam.find_file(assets), protocol, split_seed)
     if data == "auto":
         try:
             path = sms_spam.find_file(assets, timeout=2.0)  # seconds: without a network, continue soon
         except RunError as error:
             return practice_dataset(protocol, seed, (f"The SMS Spam Collection is not available ({error}).",))
-        return sms_dataset(path, protocol, seed, published_seed)
+        return sms_dataset(path, protocol, split_seed)
     if data == "imdb":
-        return imdb_dataset(imdb.find_file(assets), protocol, seed, published_seed)
+        return imdb_dataset(imdb.find_file(assets), protocol, split_seed)
     if data == "practice":
         return practice_dataset(protocol, seed, ())
     if data in NAMES:
@@ -127,16 +133,16 @@ def load_dataset(
     return make_dataset(Path(data).name, None, classes, splits, tuple(notes))
 
 
-def sms_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
-    splits = sms_spam.split(path, protocol, published_seed if protocol == "published" else seed)
+def sms_dataset(path: Path, protocol: str, seed: int) -> Dataset:
+    splits = sms_spam.split(path, protocol, seed)
     note = f"SMS Spam Collection from {path}, {protocol} split."
     if protocol == "published":
         note += " It is that of Raschka's book, flaws included; the grouped protocol corrects them."
     return make_dataset("sms", protocol, ("ham", "spam"), splits, (note,))
 
 
-def imdb_dataset(path: Path, protocol: str, seed: int, published_seed: int) -> Dataset:
-    splits = imdb.split(path, protocol, published_seed if protocol == "published" else seed)
+def imdb_dataset(path: Path, protocol: str, seed: int) -> Dataset:
+    splits = imdb.split(path, protocol, seed)
     note = f"Film reviews from {path}, {protocol} split."
     if protocol == "published":
         note += " It is that of Raschka's bonus material: films are in several parts; strict and grouped avoid that."

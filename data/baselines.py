@@ -72,9 +72,8 @@ def validation_losses(
 
 def metrics_of(dataset: Dataset, predict: Callable[[Sequence[str]], np.ndarray]) -> dict[str, dict]:
     """Return ``{split: metrics}`` for ``predict``: texts -> (messages, classes) probabilities."""
-    positive = None if dataset.positive is None else dataset.classes.index(dataset.positive)
     parts = {split: getattr(dataset, split) for split in SPLITS}
     return {
-        split: classification_metrics(part["label"].to_numpy(), predict(part["text"]), positive)
+        split: classification_metrics(part["label"].to_numpy(), predict(part["text"]), dataset.positive_index)
         for split, part in parts.items()
     }

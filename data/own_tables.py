@@ -105,11 +105,10 @@ def kept_together(frame: pd.DataFrame, settings: TableSettings) -> pd.Series | N
     """A group for each row, rows of one group lying in one part; None where no row has company."""
     if settings.group_near_duplicates:
         return pd.Series(groups(frame["text"].tolist()))
+    alone = settings.keep_duplicates or frame["text"].is_unique  # do equal texts join nothing?
     if not settings.group_column:
-        return (
-            None if settings.keep_duplicates or frame["text"].is_unique else pd.Series(pd.factorize(frame["text"])[0])
-        )
-    if settings.keep_duplicates or frame["text"].is_unique:
+        return None if alone else pd.Series(pd.factorize(frame["text"])[0])
+    if alone:
         return frame["group"]
     joined = DisjointSet()  # of texts and groups: a text that two senders have sent joins the two
     for text, group in zip(frame["text"], frame["group"], strict=True):

@@ -132,7 +132,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         fit_threads(model.config.n_embd)
         prepare_classifier(model, len(self.classes_), self.method, self.options, seed)
         batch_size = whole_number("batch_size", self.batch_size)
-        self.recipe_ = self.recipe(model.config.n_embd, keep_best=len(validation) > 0)
+        self.recipe_ = self.recipe(model.config.n_embd, seed, keep_best=len(validation) > 0)
         self.max_length_ = model.config.n_positions - model.virtual_positions()
         tokens, _ = encode(texts, get_tokenizer(), self.max_length_)
 
@@ -160,7 +160,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             return everything, everything[:0]  # too few texts to set any aside
         return train_test_split(everything, test_size=held_out, stratify=ids, random_state=seed)
 
-    def recipe(self, width: int, keep_best: bool) -> Recipe:
+    def recipe(self, width: int, seed: int, keep_best: bool) -> Recipe:
         """How to train; the learning rate is the method's where none is given."""
         if self.method not in METHODS:
             raise InputError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}", argument="method")
@@ -168,7 +168,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return Recipe(
             lr=float(lr),
             epochs=whole_number("epochs", self.epochs),
-            seed=whole_number("random_state", self.random_state, 0, 2**32 - 1),
+            seed=seed,
             keep_best=keep_best,
             class_weight=self.class_weight,
         )

@@ -24,23 +24,23 @@ def main(argv: list[str]) -> None:
 
     import peft
     from common.machine import machine
-    from comparison.runs import FIRST_SEED, without_folders
+    from comparison.runs import seeds, without_folders
     from data import load_dataset
     from gpt2 import load_gpt2
     from gpt2.training.runs import locked
     from tuning.sizes import RANDOM, evenly, sizes_of, tfidf_rows, write_report
     from tuning.trials import Bench, Trial, carry_out
 
-    out, seeds = Path(args.out), range(FIRST_SEED, FIRST_SEED + args.seeds)
-    datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds}
-    sizes = sizes_of(len(datasets[FIRST_SEED].train), args.factor)
+    out = Path(args.out)
+    datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds(args.seeds)}
+    sizes = sizes_of(len(next(iter(datasets.values())).train), args.factor)
 
     shape = load_gpt2(checkpoint.source, args.assets).config
 
     def trials(methods: list[str]) -> list[Trial]:
         return [
             Trial(method, peft.METHODS[method].learning_rate(shape.n_embd), args.steps, seed, "", seed, size)
-            for seed in seeds
+            for seed in datasets
             for size in sizes
             for method in methods
         ]
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     facts = {
         "command": without_folders("python scripts/data_sizes.py " + shlex.join(argv)),
         "model": Path(checkpoint.source).name,
-        "seeds": ", ".join(map(str, seeds)),
+        "seeds": ", ".join(map(str, datasets)),
         "steps": args.steps,
         "machine": f"{about['processor']}, PyTorch {about['torch']}",
     }

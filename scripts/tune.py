@@ -9,6 +9,7 @@ rate for one model of your own, scripts/finetune_spam.py --find-lr is quicker.
 """
 
 import argparse
+import functools
 import shlex
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def main(argv: list[str]) -> None:
 
     from common.machine import machine
     from comparison.forgetting import find_texts, loss_before, windows
-    from comparison.runs import without_folders
+    from comparison.runs import seeds, without_folders
     from gpt2.files import write_json
     from gpt2.training.runs import locked, read_json
     from tuning.report import write_report
@@ -44,8 +45,8 @@ def main(argv: list[str]) -> None:
         }
         with locked(out):
             write_json(record, {"facts": facts, "before": before})
-            seeds = range(123, 123 + args.seeds)
-            sweep(args.methods, seeds, args.steps, args.sizes, lambda trials: carry_out(bench, trials, file, args.jobs))
+            train = functools.partial(carry_out, bench, file=file, jobs=args.jobs)
+            sweep(args.methods, seeds(args.seeds), args.steps, args.sizes, train)
     said = read_json(record)
     if not said or not file.is_file():
         raise InputError(f"{out} holds no sweep: run without --report-only first", "out")

@@ -56,10 +56,9 @@ def choose_temperature(logits: Tensor, labels: Tensor) -> float:
 
 def check_rule(rule: str) -> None:
     """Raise InputError unless ``rule`` is 0.5 or another number from 0 to 1, best-f1, or precision=NUMBER."""
-    number = re.fullmatch(r"(?:precision=)?(\d*\.?\d+)", rule)
-    if rule != "best-f1" and not (number and 0 < float(number[1]) <= 1):
+    if not re.fullmatch(r"best-f1|(precision=)?(0?\.\d*[1-9]\d*|1(\.0+)?)", rule):
         raise InputError(
-            f"threshold {rule!r} is not known; choose a number above 0 and at most 1, best-f1, or precision=0.99",
+            f"threshold {rule!r} is no rule; give a number above 0 and at most 1, best-f1, or precision=0.99",
             "threshold",
         )
 

@@ -142,8 +142,7 @@ class Experiment:
         if not is_main():
             return None
         peft.save(self.model, self.folder / "adapter")
-        positive = self.dataset.positive
-        index = self.dataset.classes.index(positive) if positive else None
+        index = self.dataset.positive_index
         how, parts = (self.recipe.pooling, index, self.batching, self.features), {}
         with peft.merged(self.model):
             decision = self.decide(index)

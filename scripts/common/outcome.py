@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.text import one_line
+from common.text import class_table, one_line
 from data import Dataset
 from data.baselines import STRENGTHS, fit_tfidf
 from gpt2.files import atomic_write, write_json
@@ -39,7 +39,7 @@ class Outcome:
     parts: dict[str, dict]
 
     def __post_init__(self) -> None:
-        self.positive = self.dataset.classes.index(self.dataset.positive) if self.dataset.positive else None
+        self.positive = self.dataset.positive_index
         self.labels = self.dataset.test.label.to_numpy()
         self.answers = self.decision.answers(self.probabilities, self.positive)
         self.reliability = reliability(self.labels, self.probabilities)
@@ -110,6 +110,4 @@ class Outcome:
             print(f"Answers {positive} from probability {self.decision.threshold:.3f} on ({self.decision.rule}).")
         if self.decision.temperature != 1.0:
             print(f"Temperature {self.decision.temperature:.2f}, so that confidence is nearer to accuracy.")
-        classes = pd.DataFrame(figures["classes"]).T.astype({"n": int})
-        classes.index = [one_line(str(name)) for name in classes.index]
-        print("\n" + classes.to_string(formatters={key: "{:.2%}".format for key in ("precision", "recall", "f1")}))
+        print("\n" + class_table(figures["classes"]))

@@ -3,7 +3,6 @@ otherwise."""
 
 import argparse
 import dataclasses
-import re
 from typing import TYPE_CHECKING
 
 from common import cli
@@ -81,8 +80,13 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 def threshold(text: str) -> str:
     """Type of an option: a rule for the threshold, checked before anything is trained."""
-    if not re.fullmatch(r"best-f1|(precision=)?(0?\.\d*[1-9]\d*|1(\.0*)?)", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rule; give a number such as 0.5, best-f1, or precision=0.99")
+    from gpt2.errors import InputError
+    from gpt2.training.decision import check_rule
+
+    try:
+        check_rule(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return text
 
 

@@ -8,10 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from common.text import one_line, split_lines
+from common.text import class_table, one_line, split_lines
 from data.labels import NUMBER
 from data.table_files import read_chunks
 from data.tables import column_index
@@ -127,5 +126,4 @@ def print_metrics(metrics: dict) -> None:
     """Accuracy, precision, recall and F1 of the whole, then each class by itself."""
     shown = ", ".join(f"{name} {metrics[name]:.2%}" for name in ("accuracy", "precision", "recall", "f1"))
     print(f"On {metrics['n']:,} rows with a label: {shown}")
-    classes = pd.DataFrame(metrics["classes"]).T.astype({"n": int})
-    print(classes.to_string(formatters={name: "{:.2%}".format for name in ("precision", "recall", "f1")}))
+    print(class_table(metrics["classes"]))

@@ -41,6 +41,14 @@ def one_line(text: str) -> str:
     return "".join(ESCAPES.get(c) or (f"\\u{ord(c):04x}" if unicodedata.category(c) in INVISIBLE else c) for c in text)
 
 
+def class_table(classes: dict[str, dict]) -> str:
+    """Precision, recall, F1 and number of messages of each class (gpt2.metrics.per_class), a line each."""
+    import pandas as pd  # here: most commands that show text need no tables
+
+    table = pd.DataFrame(classes).T.astype({"n": int}).rename(index=one_line)
+    return table.to_string(formatters={name: "{:.2%}".format for name in ("precision", "recall", "f1")})
+
+
 def sample(texts: Iterable[str], longest: int = 60) -> str:
     """A message to try a model with: the first of ``texts`` that fits on a command line, or some words."""
     fitting = (text for text in texts if len(text) <= longest and text.isprintable() and text.strip())

@@ -24,7 +24,7 @@ UNTUNED = "untuned model, random head"
 def answers(dataset: Dataset, settings: dict, seed: int, assets: str | None) -> dict[str, dict]:
     """What the three say to the test messages of one split: name -> {"metrics": of the test part, "right": [1, 0, …]
     for each test message in order}."""
-    test, index = dataset.test, dataset.classes.index(dataset.positive) if dataset.positive else None
+    test, index = dataset.test, dataset.positive_index
     labels = test.label.to_numpy()
     probabilities = {
         MAJORITY: fit_majority(dataset)(test.text),

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from common.cli import ROOT
 from comparison.rows import Row
+from data.own_tables import TableSettings
 from gpt2.errors import InputError
 from gpt2.files import write_json
 from gpt2.training.runs import read_json
@@ -50,24 +51,16 @@ class Run:
         return [*self.row.arguments(model), f"--seed={self.seed}", f"--split-seed={self.seed}"]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all runs have in common; a results folder belongs to one such choice."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(TableSettings):
+    """What all runs have in common, how to read a table of one's own included; a results folder belongs to one such
+    choice."""
 
     model: str
     data: str
     protocol: str
     epochs: int
-    text_column: str
-    label_column: str
     device: str
-    group_near_duplicates: bool = False
-    group_column: str | None = None
-    keep_duplicates: bool = False
-    split_column: str | None = None
-    validation_data: str | None = None
-    test_data: str | None = None
-    encoding: str = "utf-8"
 
     @property
     def arguments(self) -> list[str]:

@@ -225,7 +225,7 @@ class Run:
             restore_generator(self.progress, recipe.seed)  # the published pass over the training data is the next one
             how = (self.device, recipe.pooling, batching, features)
             results = {"train": measure(model, batches["train"].first(), *how)}
-            positive = self.dataset.classes.index(self.dataset.positive) if self.dataset.positive else None
+            positive = self.dataset.positive_index
             for name in ("validation", "test"):
                 results[name], _ = evaluate(
                     model, batches[name], self.device, recipe.pooling, positive, batching, features

@@ -44,11 +44,10 @@ def tfidf_rows(datasets: dict[int, Dataset], sizes: Sequence[int]) -> pd.DataFra
     """TF-IDF and logistic regression on the same messages: columns method, split, n_train, accuracy, f1."""
     rows = []
     for split, dataset in datasets.items():
-        positive = dataset.classes.index(dataset.positive) if dataset.positive else None
         for size in sizes:
             few = dataclasses.replace(dataset, train=dataset.train[:size])
             probabilities = fit_tfidf(few, (STRENGTH,))(dataset.test.text)
-            metrics = classification_metrics(dataset.test.label.to_numpy(), probabilities, positive)
+            metrics = classification_metrics(dataset.test.label.to_numpy(), probabilities, dataset.positive_index)
             row = {"method": TFIDF, "split": split, "n_train": size}
             rows.append(row | {name: metrics[name] for name in ("accuracy", "f1")})
     return pd.DataFrame(rows)

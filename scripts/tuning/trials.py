@@ -82,9 +82,8 @@ class Bench:
         no_bars = contextlib.redirect_stderr(io.StringIO())  # one bar counts the trials
         with no_bars, contextlib.suppress(RunError):  # the loss is no number any more
             finetune(model, train, glance, recipe, device)
-            positive = dataset.classes.index(dataset.positive) if dataset.positive else None
             with peft.merged(model):
-                metrics, _ = evaluate(model, batches[self.part], device, positive=positive)
+                metrics, _ = evaluate(model, batches[self.part], device, positive=dataset.positive_index)
             row |= {name: metrics[name] for name in ("loss", "accuracy", "f1")}
             if self.general is not None:
                 row["general_loss"] = language_loss(restore_language_head(model), self.general)
