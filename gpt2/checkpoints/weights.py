@@ -20,7 +20,7 @@ from gpt2.checkpoints.fingerprints import plain_name, read_fingerprints, sha256,
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.classifier import has_classification_head
 from gpt2.config import HEAD_DIM, SIZES, GPT2Config
-from gpt2.devices import without_memory
+from gpt2.devices import NoDraws
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
@@ -52,11 +52,8 @@ def load_gpt2(source: str | Path = "gpt2", assets: str | Path | None = None) -> 
             f"{checkpoint.path}: config.json is not GPT-2 124M's, which has {SIZES['gpt2']}; download it again, "
             "or load your own weights by their path instead of by the name gpt2"
         )
-    with without_memory():  # no weight is drawn at random only to be overwritten
+    with torch.device("cpu"), NoDraws():  # no weight is drawn at random only to be overwritten
         model = GPT2(config)
-    del model.lm_head.weight  # one memory for both, below
-    model = model.to_empty(device="cpu")
-    model.lm_head.weight = model.wte.weight
     known = read_fingerprints() if checkpoint.name == "gpt2" else None
     read_tensors(model, files, known, tied=is_tied(checkpoint.path))
     return model.eval()
