@@ -114,13 +114,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="also where the time of our steps goes")
     parser.add_argument("--generation", action="store_true", help="also tokens a second of writing")
     parser.add_argument(
+        "--scoring",
+        nargs="?",
+        const=10_000,
+        type=cli.positive_int,
+        metavar="N",
+        help="also classifying N messages, beside transformers' pipeline on the exported model (without N: 10000)",
+    )
+    parser.add_argument(
         "--out",
         metavar="FILE.md",
         help="write the report there, between two marks if the file exists, and raw numbers to results/ beside it",
     )
     args = parser.parse_args(argv)
-    if not (args.methods or args.scaling or args.generation):
-        parser.error("nothing to measure: name --methods, --scaling or --generation")
+    if not (args.methods or args.scaling or args.generation or args.scoring):
+        parser.error("nothing to measure: name --methods, --scaling, --generation or --scoring")
     args.methods = list(dict.fromkeys(args.methods))
     return args
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarking import generation, profile, scaling
+from benchmarking import generation, profile, scaling, scoring
 from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
 from common.markdown import code_block, counted, plain, plus_minus, table
 from gpt2.errors import InputError
@@ -46,6 +46,8 @@ def render(results: dict) -> str:
         parts.append(scaling.report(results["scaling"]["tables"]))
     if "generation" in results:
         parts.append(generation.report(results["generation"]["cases"]))
+    if "scoring" in results:
+        parts.append(scoring.report(results["scoring"]))
     return "\n\n".join(parts)
 
 

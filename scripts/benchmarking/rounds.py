@@ -99,7 +99,7 @@ def environment(module: str) -> dict:
     """This process's, offline, with scripts/ on PYTHONPATH. Our packages are on it for our modules only: for the
     library's they would hide its ``peft``."""
     paths = [Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    ours = [SCRIPTS] if module == LIBRARY_MODULE else [SCRIPTS, SCRIPTS.parent]
+    ours = [SCRIPTS] if module.startswith(LIBRARY_MODULE) else [SCRIPTS, SCRIPTS.parent]
     elsewhere = [path for path in paths if path not in (SCRIPTS, SCRIPTS.parent)]
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*ours, *elsewhere])), "HF_HUB_OFFLINE": "1"}
 

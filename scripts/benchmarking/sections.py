@@ -8,6 +8,7 @@ from benchmarking.generation import measure_generation
 from benchmarking.methods import measure_method, serve
 from benchmarking.profile import measure_profile
 from benchmarking.scaling import measure_scaling
+from benchmarking.scoring import measure_scoring
 from gpt2 import GPT2Config
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.checkpoints.weights import load_gpt2, save_gpt2
@@ -30,6 +31,8 @@ def sections(
         yield "scaling", measure_scaling(args.scaling, folder)
     if args.generation:
         yield "generation", measure_generation(checkpoint)
+    if args.scoring:
+        yield "scoring", measure_scoring(args.scoring, checkpoint, args.data, args.assets, args.rounds, folder)
 
 
 def model_folder(model: str, assets: str | None, folder: Path) -> Path:

@@ -91,6 +91,20 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
     as_worker(life)
 
 
+def serve_scores(job: dict, say: Callable[[dict], None], predict: Callable[[list[str]], np.ndarray]) -> None:
+    """The life of a worker that classifies: the job's texts, each time that the parent asks; the probabilities
+    (n, classes) go into a file."""
+    torch.set_num_threads(job["threads"])
+    predict(job["texts"][:64])  # starts threads
+    say({})
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        probabilities = predict(job["texts"])
+        seconds = time.perf_counter() - start
+        np.save(job["scores"], probabilities)
+        say({"seconds": seconds, "peak_mb": peak_mb()})
+
+
 def run_steps(arm: Arm, batches: list[Batch]) -> dict:
     """Train on these batches, one step each; returns seconds and loss of every step."""
     seconds, losses = [], []
