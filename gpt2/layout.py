@@ -71,6 +71,14 @@ class KVCache:
             mask = (kept < S - self.padding[:, None])[:, None, None]
         return self.k[layer][:, :, :S], self.v[layer][:, :, :S], mask
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these texts (R,) in this order; one may be named several times, to be continued in several ways."""
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+        for kept in (self.k, self.v):
+            for layer, buffer in kept.items():
+                kept[layer] = buffer[rows]
+
 
 @dataclass(frozen=True)
 class Layout:
