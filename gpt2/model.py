@@ -227,7 +227,7 @@ class GPT2(nn.Module):
             return self.ln_f(x[:, 0])
         B, T = tokens.shape
         Q = self.trailing_positions() if new_text else 0
-        x = x[:, -T - Q :]  # the vectors of a prompt have done their work
+        x = layout.unpack(x)[:, -T - Q :]  # the vectors of a prompt have done their work
         return self.ln_f(remove_after(x, Q, torch.full((B,), T) if lengths is None else lengths) if Q else x)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:

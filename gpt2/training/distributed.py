@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gpt2.errors import InputError
+from gpt2.language import IGNORED
 
 T = TypeVar("T")
 
@@ -111,14 +112,15 @@ def main_first() -> Iterator[None]:
 
 
 def own_share(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor, Tensor], float]:
-    """This process's messages of a batch (tokens, lengths, labels), every world_size-th, and how many each process has
-    on average: the divisor that makes the mean over processes of their losses the batch's mean loss. A process without
-    any takes a message that counts for nothing: with the label -100, which cross entropy leaves out."""
+    """This process's messages of a batch (tokens, lengths, labels), every world_size-th, and how many answers each
+    process has to give on average: the divisor that makes the mean over processes of their losses the batch's mean
+    loss. A process without any takes a message that counts for nothing: with the label -100, which cross entropy leaves
+    out."""
     tokens, lengths, labels = batch
-    size, mine = len(labels) / world_size(), slice(rank(), None, world_size())
+    size, mine = int((labels != IGNORED).sum()) / world_size(), slice(rank(), None, world_size())
     if rank() < len(labels):
         return (tokens[mine], lengths[mine], labels[mine]), size
-    return (tokens[:1], lengths[:1], torch.full_like(labels[:1], -100)), size
+    return (tokens[:1], lengths[:1], torch.full_like(labels[:1], IGNORED)), size
 
 
 class DataParallel(nn.Module):

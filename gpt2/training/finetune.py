@@ -1,9 +1,10 @@
-"""Fine-tuning a classifier: one training loop for every method.
+"""Fine-tuning: one training loop for every method, and for both tasks, classifying and writing.
 
-Which parameters train is decided before (they require grad); the loop only follows that. It knows a model and batches:
+Which parameters train is decided before (they require grad); the loop only follows that. What is learned is a Task:
+CLASSIFICATION, below, or WRITING (gpt2/training/writing.py). The loop knows a model and batches:
 ``train`` and ``validation`` are MessageBatches, or any objects with
 
-    shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,))
+    shuffled(seed, epoch)   the batches of an epoch: (tokens (B, T), lengths (B,), labels (B,); to write (B, T))
     by_length(size)         every message once, to evaluate on: (indices in the data, batch), in any order
     first(count)            a few batches for the learning curve, where the recipe asks for one
     len()                   batches in an epoch
@@ -17,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,10 +51,13 @@ class Progress:
     steps: list[dict] = field(default_factory=list)  # one row a batch: loss and accuracy of its messages
     curve: list[dict] = field(default_factory=list)  # one row a point, see gpt2/training/curve.py
     generator: str = ""  # state of the global random generator, where the recipe follows the reference
+    best_by: str = "accuracy"  # which validation figure decides: accuracy, and among equals the loss; or loss alone
 
     @property
     def best_row(self) -> dict:
-        """Highest validation accuracy; among equals the lowest loss."""
+        """The epoch that is best on the validation data."""
+        if self.best_by == "loss":
+            return min(self.history[1:], key=lambda row: row["validation_loss"])
         return max(self.history[1:], key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
 
     def kept(self, recipe: Recipe) -> str:
@@ -61,6 +66,23 @@ class Progress:
         if recipe.keep_best:
             return f"kept epoch {best} of {recipe.epochs}, best on validation"
         return f"kept epoch {recipe.epochs} of {recipe.epochs}, the last; epoch {best} was best on validation"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: how a batch becomes logits and answers, and how the model is evaluated."""
+
+    forward: Callable[..., Tensor]  # (model, tokens, lengths, labels, pooling, batching, features) -> (n, classes)
+    answers: Callable[[Tensor], Tensor]  # labels of a batch -> (n,), the right classes
+    evaluate: Callable[..., dict]  # (model, batches, device, pooling, batching, features) -> loss, accuracy, …
+    best_by: str  # see Progress
+
+
+def class_logits(
+    model: nn.Module, tokens: Tensor, lengths: Tensor, labels: Tensor, pooling: str, batching: str, features: Any
+) -> Tensor:
+    """(B, classes): a message has one answer, its class."""
+    return classify(model, tokens, lengths, pooling, batching, features)
 
 
 def finetune(
@@ -75,9 +97,11 @@ def finetune(
     progress: Progress | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
+    task: Task | None = None,
 ) -> Progress:
     """Train what requires grad in ``model``; leave it with the best epoch's weights (``recipe.keep_best``) or the last.
 
+    task                what is learned; None: CLASSIFICATION
     batching, features  how class logits are computed, see ``classify``; None: what costs least on this device
     around_evaluation   context a method wants around evaluations, such as merged weights
     progress, optimizer where an interrupted run stood (see gpt2/training/runs.py); a new run starts without
@@ -88,16 +112,17 @@ def finetune(
     model.to(device)
     trainable = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
     optimizer = optimizer or make_optimizer(model, recipe)
-    progress = progress or Progress()
+    task = task or CLASSIFICATION
+    progress = progress or Progress(best_by=task.best_by)
     if batching is None:
         batching, features = choose_batching(model, device, recipe.pooling)
-    forward = data_parallel(model, classify)
+    forward = data_parallel(model, task.forward)
     steps = math.ceil(len(train) / recipe.accumulate)  # in an epoch
     weights = class_weights(train.labels, device) if recipe.class_weight == "balanced" else None
 
     def validate() -> dict:
         with around_evaluation(model):
-            return evaluate(model, validation, device, recipe.pooling, None, batching, features)[0]
+            return task.evaluate(model, validation, device, recipe.pooling, batching, features)
 
     if features is not None:
         progress.seconds_training += features.fill(model, train, device, recipe.pooling)
@@ -121,17 +146,21 @@ def finetune(
             for parameters in optimizer.param_groups:
                 parameters["lr"] = recipe.lr_at(step, recipe.epochs * steps)
             optimizer.zero_grad()
-            shares = [own_share(batch) for batch in group]  # with one process: the batch, and its messages
+            shares = [own_share(batch) for batch in group]  # with one process: the batch, and its answers
             size = sum(count for _, count in shares)
             if recipe.reference:  # there, a last group that is not full has smaller gradients
                 size *= recipe.accumulate / len(group)
             for share, count in shares:
                 tokens, lengths, labels = to_device(share, device)
                 with autocast(device):
-                    logits = forward(tokens, lengths, recipe.pooling, batching, features)  # (B, classes)
-                loss = F.cross_entropy(logits.float(), labels, weights, reduction="sum") / size
+                    logits = forward(tokens, lengths, labels, recipe.pooling, batching, features)  # (n, classes)
+                answers = task.answers(labels)  # (n,); of messages n = B
+                loss = F.cross_entropy(
+                    logits.float(), answers, weights, reduction="sum", label_smoothing=recipe.label_smoothing
+                )
+                loss = loss / size
                 loss.backward()  # adds to the gradients
-                running.add(loss * size, logits, labels, count)
+                running.add(loss * size, logits, answers, count)
             if recipe.clip:
                 nn.utils.clip_grad_norm_(trainable.values(), recipe.clip)
             curve.advance(len(group) - 1)
@@ -212,3 +241,13 @@ def evaluate(
     answers = decision.answers(probabilities, positive)
     metrics = classification_metrics(labels.numpy(), probabilities, positive, answers)
     return metrics | {"loss": F.cross_entropy(logits, labels).item()}, probabilities
+
+
+def class_metrics(
+    model: nn.Module, batches: MessageBatches, device: torch.device, pooling: str, batching: str, features: Any
+) -> dict:
+    """The metrics of ``evaluate``, of no class in particular."""
+    return evaluate(model, batches, device, pooling, None, batching, features)[0]
+
+
+CLASSIFICATION = Task(class_logits, lambda labels: labels, class_metrics, "accuracy")

@@ -23,6 +23,7 @@ class Recipe:
     accumulate: int = 1  # batches whose gradients are added up before a step, as of one large batch
     curve_every: int = 0  # batches between two points of the learning curve (gpt2/training/curve.py); 0: none
     class_weight: str | None = None  # "balanced": rare classes count as much as frequent ones in the loss
+    label_smoothing: float = 0.0  # share of the answer's probability that is spread over all classes
     reference: bool = False  # random numbers to the letter of the reference recipe (gpt2/training/reference.py)
 
     def __post_init__(self):
@@ -34,6 +35,7 @@ class Recipe:
             "schedule": self.schedule in ("cosine", "constant"),
             "seed": 0 <= self.seed < 2**32,
             "class_weight": self.class_weight in (None, "balanced"),
+            "label_smoothing": 0 <= self.label_smoothing < 1,
             "accumulate": self.accumulate >= 1,
             "curve_every": self.curve_every >= 0,
         }
