@@ -16,6 +16,7 @@ FILES = {  # in the repository -> in the folder for students
     "notebooks/handout.md": "README.md",
     "notebooks/README.md": "notebooks/README.md",
     "notebooks/course.py": "notebooks/course.py",
+    "notebooks/two_tasks.py": "notebooks/two_tasks.py",
 }
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "cache", ".*")
 FOR_TEACHERS = re.compile(r"<!-- teachers -->.*?<!-- /teachers -->\n?", re.DOTALL)
