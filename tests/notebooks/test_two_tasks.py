@@ -1,10 +1,10 @@
 """The two tasks of the course, and their baselines."""
 
 import torch
-from two_tasks import FACTORS, MESSAGES, baselines, tune, two_tasks
 
 import peft
 from data import leaked
+from two_tasks import FACTORS, MESSAGES, baselines, tune, two_tasks
 
 CPU = torch.device("cpu")
 
