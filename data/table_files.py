@@ -60,32 +60,22 @@ def cells_of(path: Path, line: int, row: dict[str, Any], header: list[str], want
     or a list, and half characters, which no file can hold."""
     cells = []
     for name in header:
-        value = row.get(name)
-        is_text = name == wanted[0]
-        if value is not None and name in wanted and (not isinstance(value, str) if is_text else is_nested(value)):
-            expected = "a string" if is_text else "a string, a number, true or false"
-            raise InputError(
-                f"{path}, line {line}: column {name!r} holds {json.dumps(value, default=str)[:40]}, expected {expected}; "
-                "correct the row or name another column",
-                "text_column" if is_text else None,
-            )
-        cells.append(json.dumps(value, ensure_ascii=False, default=str) if is_nested(value) else as_text(value))
+        value, where = row.get(name), f"{path}, line {line}: column {name!r}"
+        nested = isinstance(value, dict | list)
+        if value is not None and (not isinstance(value, str) if name == wanted[0] else nested and name in wanted):
+            shown = json.dumps(value, default=str)[:40]
+            expected = "a string" if name == wanted[0] else "a string, a number, true or false"
+            raise InputError(f"{where} holds {shown}, expected {expected}; correct the row or name another column")
+        if value is None or value != value:  # NaN, too, is no value
+            value = ""
+        cell = json.dumps(value, ensure_ascii=False, default=str) if nested else str(value)
         try:
-            cells[-1].encode()
+            cell.encode()
         except UnicodeEncodeError as error:
-            half = ascii(cells[-1][error.start])[1:-1]
-            message = f"{path}, line {line}: column {name!r} has half of a character ({half}); correct the row"
-            raise InputError(message) from error
+            half = ascii(cell[error.start])[1:-1]
+            raise InputError(f"{where} has half of a character ({half}); correct the row") from error
+        cells.append(cell)
     return cells
-
-
-def is_nested(value: Any) -> bool:
-    return isinstance(value, dict | list)
-
-
-def as_text(value: Any) -> str:
-    """A cell; empty where there is no value: None or NaN."""
-    return "" if value is None or value != value else str(value)
 
 
 def parquet_header(path: Path) -> list[str]:
@@ -178,7 +168,9 @@ def check_encoding(encoding: str) -> str:
     except (LookupError, UnicodeError):
         name = "undefined"
     if name.replace("_", "-") in NOT_FOR_FILES:
-        raise InputError(f"no encoding {encoding!r}; use utf-8, cp1252 or another of Python's", "encoding")
+        raise InputError(
+            f"encoding {encoding!r} is not known for text files; use utf-8, cp1252 or another of Python's", "encoding"
+        )
     return name
 
 

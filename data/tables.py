@@ -123,9 +123,10 @@ def check_classes(path: Path, labels: pd.Series, column: str, parts: Sequence[st
         )
     small = counts[counts < len(parts)]
     if len(small):
+        help = f"add rows, remove the class, or name {instead}" if instead else "add rows or remove the class"
         raise InputError(
             f"{path}: {len(small)} of {len(counts)} classes in column {column!r} have too few rows (such "
             f"as {small.index[-1]!r} with {small.iloc[-1]}); each needs at least {len(parts)}, one "
-            f"each for {', '.join(parts[:-1])} and {parts[-1]}: add rows, remove the class{instead and ', or name ' + instead}",
+            f"each for {', '.join(parts[:-1])} and {parts[-1]}: {help}",
             instead or None,
         )

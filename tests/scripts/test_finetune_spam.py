@@ -194,6 +194,12 @@ def test_auto_says_in_two_lines_that_it_took_the_practice_model(command, table, 
         (["--seed", "-1.5"], 2, "--seed"),
         (["--seed", 2**64], 2, "argument --seed: '18446744073709551616' is not a whole number from 0 to 4294967295"),
         (["--split-seed", 2**32], 2, "--split-seed"),
+        (["--weight-decay", "nan"], 2, "--weight-decay is nan, expected a number of at least 0"),
+        (["--test-data", ""], 2, "--test-data is empty, as an unset variable of the shell is"),
+        (["--out", ""], 2, "--out is empty"),
+        (["--split-column", "topic"], 2, "the labels and the splits are both to come from column 'topic'"),
+        (["--data", "practice"], 2, "--text-column is for a table of your own, not for practice"),
+        (["--encoding", "idna"], 2, "--encoding 'idna' is not known for text files"),
     ],
 )
 def test_bad_input_gets_one_clear_line(arguments, status, said, command, table, columns, tmp_path, monkeypatch):
