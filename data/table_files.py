@@ -40,6 +40,7 @@ def read_chunks(
     ``wanted``: columns that the table should have, that of the texts first."""
     check_path(path)
     kind = path.suffix.lower()
+    rows: Iterator[tuple[int, list[str]]]
     if kind in (".jsonl", ".parquet"):
         objects = json_rows(path, encoding) if kind == ".jsonl" else parquet_rows(path, size)
         header = json_header(path, encoding) if kind == ".jsonl" else parquet_header(path)
