@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
 
     def answer(logits: torch.Tensor, run: str) -> str:
         """As classify.py answers: with the temperature and the threshold of the run."""
-        classes, positive, decision = settings[run]["classes"], settings[run]["positive"], decisions[run]
+        classes, positive, decision = settings[run]["classes"], settings[run].get("positive"), decisions[run]
         probabilities = (logits / decision.temperature).softmax(dim=-1).numpy()
         best = decision.answers(probabilities[None], classes.index(positive) if positive else None)[0]
         return f"{one_line(str(classes[best]))}\t{probabilities[best]:.1%}"
