@@ -10,7 +10,7 @@ Example::
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,12 @@ def load_dataset(
     if not 0 <= min(seed, published_seed) <= max(seed, published_seed) < 2**32:
         raise InputError(f"the seed of a split is {seed}; expected a whole number from 0 to {2**32 - 1}", "seed")
     settings = TableSettings(**table)
-    for name in ("group_column", "group_near_duplicates", "split_column", "validation_data", "test_data"):
-        if data in SOURCES and getattr(settings, name):
-            hint = f"; for {data} choose the protocol grouped" if data in ("sms", "imdb", "auto") else ""
-            raise InputError(f"{name} is for a table of your own, not for {data}{hint}", name)
+    for field in fields(TableSettings) if data in SOURCES else ():
+        name = field.name
+        if getattr(settings, name) != field.default:
+            grouped = name.startswith("group") and data in ("sms", "imdb", "auto")
+            hint = "choose the protocol grouped" if grouped else "leave it out, or name your table as the data"
+            raise InputError(f"{name} is for a table of your own, not for {data}; {hint}", name)
     split_seed = published_seed if protocol == "published" else seed
     if data == "sms":
         return sms_dataset(sms_spam.find_file(assets), protocol, split_seed)

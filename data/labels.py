@@ -19,9 +19,9 @@ def equal_numbers(labels: pd.Series) -> list[list[str]]:
     return [sorted(groups[number], key=lambda s: (len(s), s)) for number in sorted(groups) if len(groups[number]) > 1]
 
 
-def join_equal_numbers(labels: pd.Series) -> pd.Series:
-    """Labels that are equal as numbers become one, in its shortest spelling."""
-    return labels.replace({label: group[0] for group in equal_numbers(labels) for label in group[1:]})
+def join_equal_numbers(labels: pd.Series, equal: list[list[str]]) -> pd.Series:
+    """Labels of one group of ``equal_numbers`` become one, in its shortest spelling."""
+    return labels.replace({label: group[0] for group in equal for label in group[1:]})
 
 
 def label_notes(frame: pd.DataFrame) -> tuple[str, ...]:

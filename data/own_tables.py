@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
 
+from data.labels import JOINED, equal_numbers, join_equal_numbers
 from data.near_duplicates import groups
 from data.splits import Splits, grouped_split, stratified_split
 from data.tables import EMPTY, check_classes, read_table
@@ -38,20 +39,28 @@ class TableSettings:
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
-        if self.group_near_duplicates and self.group_column:
+        if self.group_near_duplicates and self.group_column is not None:
             raise InputError(
                 "the rows can be grouped by near-copies or by the values of a column, not by both; choose one",
                 "group_column",
             )
-        files = self.validation_data or self.test_data
-        if self.split_column and files:
+        files = self.validation_data is not None or self.test_data is not None
+        if self.split_column is not None and files:
             raise InputError(
                 "the parts can come from a column or from files of their own, not from both; choose one", "split_column"
             )
-        if self.validation_data and not self.test_data:
+        if self.validation_data is not None and self.test_data is None:
             raise InputError("validation data without test data; name both, or the test data only", "test_data")
-        if (self.split_column or files) and (self.group_near_duplicates or self.group_column):
+        if (self.split_column is not None or files) and self.draws_groups:
             raise InputError("groups are for a split that is drawn; here the parts are given", "group_column")
+        if self.parts_are_given and self.keep_duplicates:
+            text = "keep_duplicates is for a split that is drawn; here the parts are given, so leave it out"
+            raise InputError(text, "keep_duplicates")
+
+    @property
+    def parts_are_given(self) -> bool:
+        """Is nothing left for a seed to draw?"""
+        return self.split_column is not None or self.validation_data is not None
 
     @property
     def draws_groups(self) -> bool:
@@ -72,11 +81,11 @@ def split_own(path: Path, settings: TableSettings, seed: int) -> tuple[Splits, p
     frame = settings.read(path)
     what = f"{len(frame):,} messages in {frame['label'].nunique()} classes from {path}"
     notes = empty_note(path, frame)
-    if settings.split_column:
+    if settings.split_column is not None:
         return by_column(path, frame, settings.split_column), frame, [f"{what}, split by column.", *notes]
-    if settings.test_data:
+    if settings.test_data is not None:
         return by_files(path, frame, settings, seed, what, notes)
-    check_classes(path, frame["label"], settings.label_column)
+    check_classes(path, frame["label"], settings.label_column, ("training", "validation", "test"))
     what += f", split 70/10/20 by seed {seed}"
     together = kept_together(frame, settings)
     if together is None:
@@ -106,7 +115,7 @@ def kept_together(frame: pd.DataFrame, settings: TableSettings) -> pd.Series | N
     if settings.group_near_duplicates:
         return pd.Series(groups(frame["text"].tolist()))
     alone = settings.keep_duplicates or frame["text"].is_unique  # do equal texts join nothing?
-    if not settings.group_column:
+    if settings.group_column is None:
         return None if alone else pd.Series(pd.factorize(frame["text"])[0])
     if alone:
         return frame["group"]
@@ -123,13 +132,13 @@ def by_column(path: Path, frame: pd.DataFrame, column: str) -> Splits:
     names = frame["split"].str.lower()
     unknown = frame["split"][~names.isin(PARTS)]
     if len(unknown):
-        wrong = f"{path}: column {column!r} says {unknown.iloc[0]!r}"
+        wrong = f"{path}, line {unknown.index[0]}: column {column!r} says {unknown.iloc[0]!r}"
         raise InputError(f"{wrong}; expected train, validation or test", "split_column")
     parts = [frame[names.map(PARTS) == i] for i in range(3)]
     for name, part in zip(NAMES, parts, strict=True):
         if part.empty:
             raise InputError(f"{path}: no row of column {column!r} says {name}; every part needs one", "split_column")
-    return checked(path, parts)
+    return checked([(path, part) for part in parts])
 
 
 def by_files(
@@ -137,30 +146,37 @@ def by_files(
 ) -> tuple[Splits, pd.DataFrame, list[str]]:
     """Parts from files of their own; without validation data a tenth of the first file, texts and classes as whole as
     they can be."""
-    others = []
-    for file in filter(None, (settings.validation_data, settings.test_data)):
-        others.append(settings.read(file))
-        notes = [*notes, *empty_note(Path(file), others[-1])]
-    parts = [frame, *others]
-    if len(others) == 1:
-        check_classes(path, frame["label"], settings.label_column)
+    parts = [(path, frame)]
+    for file in (settings.validation_data, settings.test_data):
+        if file is not None:
+            parts.append((Path(file), settings.read(file)))
+            notes = [*notes, *empty_note(*parts[-1])]
+    everything = pd.concat([part for _, part in parts], ignore_index=True)
+    equal = equal_numbers(everything["label"])  # 1 in one file may be 1.0 in another
+    for table in (everything, *(part for _, part in parts)):
+        table["label"] = join_equal_numbers(table["label"], equal)
+    everything.attrs = {JOINED: [group for _, part in parts for group in part.attrs[JOINED]] + equal}
+    if settings.validation_data is None:
+        check_classes(path, frame["label"], settings.label_column, ("training", "validation"), "validation_data")
         different = frame if settings.keep_duplicates else frame.drop_duplicates("text")
         held_out = frame["text"].isin(stratified_split(different, seed)[1]["text"])
-        parts = [frame[~held_out], frame[held_out], *others]
+        parts[:1] = [(path, frame[~held_out]), (path, frame[held_out])]
         what += f", of which {held_out.sum():,} are set aside for validation by seed {seed}"
-    return checked(path, parts), pd.concat([frame, *others], ignore_index=True), [f"{what}.", *notes]
+    return checked(parts), everything, [f"{what}.", *notes]
 
 
-def checked(path: Path, parts: list[pd.DataFrame]) -> Splits:
-    """The parts, if the first has at least two classes and the others no further ones."""
-    classes = set(parts[0]["label"])
+def checked(parts: list[tuple[Path, pd.DataFrame]]) -> Splits:
+    """The parts, each from its file, if the first has at least two classes and the others no further ones."""
+    classes = set(parts[0][1]["label"])
     if len(classes) < 2:
+        path = parts[0][0]
         raise InputError(f"{path}: all messages to train on are of class {min(classes)!r}; at least two are needed")
-    for name, part in zip(NAMES[1:], parts[1:], strict=True):
-        further = sorted(set(part["label"]) - classes)
-        if further:
+    for name, (path, part) in zip(NAMES[1:], parts[1:], strict=True):
+        further = part["label"][~part["label"].isin(classes)]
+        if len(further):
             raise InputError(
-                f"the {name} data have class {further[0]!r}, but no message to train on; correct the labels"
+                f"{path}, line {further.index[0]}: the {name} data have class {further.iloc[0]!r}, but no message to "
+                f"train on is of it; correct the label, or add such messages to the training data"
             )
-    train, validation, test = (part.reset_index(drop=True) for part in parts)
+    train, validation, test = (part.reset_index(drop=True) for _, part in parts)
     return train, validation, test

@@ -10,15 +10,20 @@ Every problem is one InputError that names the file and the line, counted from 1
 """
 
 import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from data.labels import JOINED, equal_numbers, join_equal_numbers
-from data.splits import SMALLEST_CLASS
 from data.table_files import read_chunks
 from gpt2.errors import InputError
 
+OTHER_MARKS = {  # what to do about a header that seems to be one column
+    ".tsv": "; a .tsv has tabs between its columns: where this one has commas, rename it to .csv",
+    ".csv": "; a .csv has commas, semicolons or tabs between its columns: save the table so",
+}
 EMPTY = "lines without a message"  # key in a table's attrs
 
 
@@ -31,7 +36,8 @@ def read_table(
     encoding: str = "utf-8",
 ) -> pd.DataFrame:
     """Return the table's messages as columns ``text`` and ``label``, both strings, in the file's order; ``group`` and
-    ``split`` where these columns are named: what belongs together, such as a sender, and which part a row is of.
+    ``split`` where these columns are named: what belongs together, such as a sender, and which part a row is of. The
+    index says on which line of the file a row starts.
 
     Rows without a message are left out; ``attrs[EMPTY]`` has their lines. Labels lose spaces around them; numbers are
     labels like any other, and 1 and 1.0 are one. Raises InputError for a file that cannot be read, decoded or parsed, a
@@ -40,13 +46,7 @@ def read_table(
     path = Path(path)
     given = {"text": text_column, "label": label_column, "group": group_column, "split": split_column}
     named = {name: column for name, column in given.items() if column is not None}
-    for name, column in named.items():
-        if list(named.values()).count(column) > 1 and name != "text":
-            raise InputError(
-                f"the texts and the {name}s are both to come from column {column!r} of {path}; "
-                "name two different columns",
-                f"{name}_column",
-            )
+    check_different(path, named)
     lines, cells = read_cells(path, list(named.values()), encoding)
     header = list(cells.columns)
     frame = pd.DataFrame(
@@ -54,13 +54,13 @@ def read_table(
             name: cells.iloc[:, column_index(path, header, column, f"{name}_column")].astype(str)
             for name, column in named.items()
         }
-    )
+    ).set_axis(pd.Index(lines, name="line"))
     if frame.empty:
-        raise InputError(f"{path} has a header but no rows; add at least {2 * SMALLEST_CLASS} messages")
+        raise InputError(f"{path} has a header but no rows; add a row for each message")
     for name in frame.columns.drop("text"):
         frame[name] = frame[name].str.strip()
-        empty = [line for line, cell in zip(lines, frame[name], strict=True) if not cell]
-        if empty:
+        empty = frame.index[frame[name] == ""]
+        if len(empty):
             raise InputError(
                 f"{path}, line {empty[0]}: column {named[name]!r} is empty ({len(empty)} such row(s) in all); "
                 "fill it in or remove the row"
@@ -68,10 +68,10 @@ def read_table(
     without = ~frame["text"].str.strip().astype(bool)
     if without.all():
         raise InputError(f"{path}: column {text_column!r} is empty in every row; name another column", "text_column")
-    kept = frame[~without].reset_index(drop=True)
-    kept.attrs = {EMPTY: [line for line, left_out in zip(lines, without, strict=True) if left_out]}
+    kept = frame[~without].copy()
+    kept.attrs = {EMPTY: frame.index[without].tolist()}
     kept.attrs[JOINED] = equal_numbers(kept["label"])  # to be mentioned
-    kept["label"] = join_equal_numbers(kept["label"])
+    kept["label"] = join_equal_numbers(kept["label"], kept.attrs[JOINED])
     return kept
 
 
@@ -93,22 +93,40 @@ def column_index(path: Path, header: list[str], name: str, argument: str) -> int
     by_lower_case = {column.lower(): column for column in header}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     meant = f' (did you mean "{by_lower_case[close[0]]}"?)' if close else ""
+    if len(header) == 1 and re.search(r"[,;|\t]", header[0]):
+        meant = OTHER_MARKS.get(path.suffix.lower(), meant)
     columns = ", ".join(repr(column[:30]) for column in header[:20]) + (", …" if len(header) > 20 else "")
     raise InputError(f"{path}, line 1: no column {name!r}; it has {columns}; name one of them{meant}", argument)
 
 
-def check_classes(path: Path, labels: pd.Series, column: str) -> None:
-    """Raise InputError unless there are two or more classes, each with a row for each of the three parts."""
+def check_different(path: Path, columns: dict[str, str]) -> None:
+    """Raise InputError where two things, such as text and label, are to come from one column."""
+    what_of: dict[str, str] = {}
+    for what, column in columns.items():
+        first = what_of.setdefault(column, what)
+        if first != what:
+            raise InputError(
+                f"the {first}s and the {what}s are both to come from column {column!r} of {path}; name two different "
+                "columns",
+                f"{what}_column",
+            )
+
+
+def check_classes(path: Path, labels: pd.Series, column: str, parts: Sequence[str], instead: str = "") -> None:
+    """Raise InputError unless there are two or more classes, each with a row for each of the ``parts`` to be drawn.
+    ``instead``: an argument that helps, too."""
     counts = labels.value_counts()
     if len(counts) == 1:
         raise InputError(
             f"{path}: column {column!r} holds only one class, {counts.index[0]!r}; "
             "a classifier needs messages of at least two"
         )
-    small = counts[counts < SMALLEST_CLASS]
+    small = counts[counts < len(parts)]
     if len(small):
+        help = f"add rows, remove the class, or name {instead}" if instead else "add rows or remove the class"
         raise InputError(
             f"{path}: {len(small)} of {len(counts)} classes in column {column!r} have too few rows (such "
-            f"as {small.index[-1]!r} with {small.iloc[-1]}); each needs at least {SMALLEST_CLASS}, one "
-            "each for training, validation and test: add rows or remove the class"
+            f"as {small.index[-1]!r} with {small.iloc[-1]}); each needs at least {len(parts)}, one "
+            f"each for {', '.join(parts[:-1])} and {parts[-1]}: {help}",
+            instead or None,
         )

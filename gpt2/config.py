@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.tokenizer import END_OF_TEXT
 
 HEAD_DIM = 64  # every published GPT-2 uses heads of 64; the practice model uses 32
@@ -37,8 +37,7 @@ class GPT2Config:
                 f"GPT-2 config: n_embd {self.n_embd} is not divisible by n_head {self.n_head}; "
                 "every head needs the same width"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"GPT-2 config: dropout is {self.dropout}, expected 0 <= dropout < 1")
+        number("GPT-2 config: dropout", self.dropout, least=0, below=1)
         if not isinstance(self.layer_norm_epsilon, float) or not 0 < self.layer_norm_epsilon < 1:
             raise InputError(
                 f"GPT-2 config: layer_norm_epsilon is {self.layer_norm_epsilon!r}, expected a small number such as 1e-5"

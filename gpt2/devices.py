@@ -27,7 +27,7 @@ def choose_device(name: str = "auto", precision: str = "fast") -> torch.device:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
-    if name not in there:
+    if name not in DEVICES:
         raise InputError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}", "device")
     if not there[name]:
         raise InputError(f"this machine (or its PyTorch) has no {name} device; use auto", "device")

@@ -24,15 +24,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Raises InputError when the folder cannot be written to, OSError with the path when the disk gets full on the way.
     """
     path = Path(path)
-    try:
+    with refused_if_not_writable(path):
         if path.is_dir():
             raise IsADirectoryError(21, "a folder of that name is in the way")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write {path}: {reason}; choose another folder", "out") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -45,6 +42,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def refused_if_not_writable(path: Path, argument: str = "out") -> Iterator[None]:
+    """Around the making of a file or folder: what the system says against it becomes an InputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot write {path}: {reason}; choose another folder", argument) from error
 
 
 def error_number(error: Exception) -> int | None:

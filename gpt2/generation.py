@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gpt2.classifier import has_classification_head
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.layout import Layout
 from gpt2.model import GPT2
 
@@ -187,12 +187,11 @@ def check_options(
     if tokens.min() < 0:
         raise InputError(f"the prompt holds token {int(tokens.min())}, expected 0 or more")
     whole_number("max_new_tokens", max_new_tokens)
-    if not 0 <= temperature < float("inf"):
-        raise InputError(f"temperature is {temperature}, expected 0 (greedy) or more")
+    number("temperature", temperature, least=0)
     if top_k is not None:
         whole_number("top_k", top_k)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise InputError(f"top_p is {top_p}, expected more than 0 and at most 1", "top_p")
+    if top_p is not None:
+        number("top_p", top_p, above=0, most=1)
 
 
 @dataclass

@@ -22,13 +22,12 @@ The trade-off: the non-linearity makes adapters more than a change of weights, s
 adds 2 C m multiply-adds per token and, worse for a GPU, two small layers in sequence.
 """
 
-import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.model import GPT2
 from peft.options import AdapterOptions
 from peft.wrappers import LinearWrapper, trained_dtype
@@ -51,8 +50,7 @@ class BottleneckAdapter(nn.Module):
                 f"unknown nonlinearity {nonlinearity!r}; choose one of {', '.join(NONLINEARITIES)}",
                 argument="nonlinearity",
             )
-        if not math.isfinite(scale):
-            raise InputError(f"adapter_scale is {scale}, expected a finite number", argument="adapter_scale")
+        scale = number("adapter_scale", scale)
         self.down = nn.Linear(dim, bottleneck)
         self.up = nn.Linear(bottleneck, dim)
         nn.init.zeros_(self.up.weight)

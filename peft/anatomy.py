@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from gpt2.checkpoints.fingerprints import fingerprints, same_base, uncompiled
 from gpt2.classifier import has_classification_head
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.model import GPT2
 from peft.combining import low_rank, with_update
 from peft.files.export import plain
@@ -127,8 +127,7 @@ def rank_of(values: Tensor, rank: int | None = None, energy: float | None = None
         return min(whole_number("rank", rank), there)
     if energy is None or rank is not None:
         raise InputError("give either a rank or an energy", "rank")
-    if not 0 < energy <= 1:
-        raise InputError(f"energy is {energy}, expected a share above 0 and at most 1", "energy")
+    energy = number("energy", energy, above=0, most=1)
     return min(int((energy_shares(values) < energy).sum()) + 1, there)
 
 

@@ -8,12 +8,15 @@ from torch import nn
 
 from gpt2.checkpoints.fingerprints import fingerprints, parameters_of, uncompiled
 from gpt2.classifier import add_classification_head, has_classification_head
-from gpt2.errors import InputError
+from gpt2.errors import InputError, unexpected
 from gpt2.model import GPT2
+from peft.options import kinds
 from peft.registry import METHODS
 from peft.state import PeftState, state_of, unchanged_if_refused
 from peft.targets import freeze, unfreeze
 from peft.wrappers import keep_trained_in_float32
+
+WORDS = {str: "a text", bool: "True or False", type(None): "None"}  # for the types of options
 
 
 def apply(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> nn.Module:
@@ -50,7 +53,7 @@ def prepare_classifier(
 
 def check(model: nn.Module, method: str, options: dict) -> None:
     """Raise InputError unless this method, with options of these names, may be put into this model."""
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}", argument="method")
     if already := state_of(model).method:
         raise InputError(f"this model already carries {already!r}; load a fresh one")
@@ -58,10 +61,17 @@ def check(model: nn.Module, method: str, options: dict) -> None:
         general = ", ".join(name for name, known in METHODS.items() if not known.only_gpt2)
         raise InputError(f"{method} works on this repository's GPT2 only, not on {type(model).__name__}; try {general}")
     known = METHODS[method].options
-    for name in options:
+    for name, value in without_numpy(options).items():
         if name not in known:
             takes = ", ".join(known) or "no options"
             raise InputError(f"{method} has no option {name!r}; it takes {takes}", argument=name)
+        check_kind(name, value, kinds(known[name]))
+
+
+def check_kind(name: str, value: object, allowed: tuple[type, ...]) -> None:
+    """Raise InputError unless an option's value is of its type. Of a number the method itself tells the range."""
+    if not {int, float} & set(allowed) and not isinstance(value, allowed):
+        raise unexpected(name, value, " or ".join(WORDS[kind] for kind in allowed))
 
 
 def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **options) -> None:
@@ -74,6 +84,7 @@ def put_in(model: nn.Module, method: str, modules_to_save: str | None = None, **
     if has_classification_head(model) and not METHODS[method].lora_head:
         model.lm_head.requires_grad_(True)
     if modules_to_save:
+        check_kind("modules_to_save", modules_to_save, (str, type(None)))
         unfreeze(model, modules_to_save)
     if not trainable_parameters(model):
         raise InputError(f"{method} trains nothing on this model; give it a classification head first")

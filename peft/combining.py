@@ -27,7 +27,7 @@ updates themselves; they are not here, because A of one task and A of another ha
 import torch
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, number
 from peft.lora import EmbeddingWithLoRA, LinearWithLoRA, LoRALayer
 
 
@@ -66,8 +66,8 @@ def check_combination(combination_type: str, density: float | None, svd_rank: in
     takes_density = COMBINATIONS[combination_type][0] is not keep
     if takes_density != (density is not None):
         raise InputError(f"{combination_type} takes {'a' if takes_density else 'no'} density", "density")
-    if density is not None and not 0 < density <= 1:
-        raise InputError(f"density is {density}, expected a share above 0 and at most 1", "density")
+    if density is not None:
+        number("density", density, above=0, most=1)
     if svd_rank is not None and (combination_type == "cat" or svd_rank < 1):
         raise InputError(f"svd_rank is {svd_rank}; it is at least 1, and cat takes none", "svd_rank")
 

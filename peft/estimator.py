@@ -26,8 +26,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.devices import choose_device, fit_threads
-from gpt2.errors import InputError, whole_number
-from gpt2.files import write_json
+from gpt2.errors import InputError, number, whole_number
+from gpt2.files import refused_if_not_writable, write_json
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, check_vocabulary, encode
 from gpt2.training.decision import Decision
@@ -39,6 +39,7 @@ from peft.applying import prepare_classifier
 from peft.files.adapter import load, save
 from peft.merging import merged
 from peft.registry import METHODS
+from peft.texts_and_labels import labels_of, texts_of
 
 CHUNK = 4096  # messages that are tokenised and classified at a time: a million need no more memory
 EVALUATION_BATCH = 32
@@ -111,9 +112,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, texts: Iterable[str], labels: Iterable) -> Self:
         """Fine-tune on texts (n,) and their labels (n,): strings or numbers, at least two different ones."""
-        texts, labels = texts_of(texts), np.asarray(labels)
-        if labels.ndim == 1 and (missing := np.flatnonzero(pd.isna(labels))).size:
-            raise InputError(f"label {missing[0]} is missing; give every text a label, or leave it out")
+        texts, labels = texts_of(texts), labels_of(labels)
         if not texts:
             raise InputError("there are no texts to learn from")
         if labels.shape != (len(texts),):
@@ -124,6 +123,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise InputError(f"only one class, {self.classes_.tolist()[0]!r}; a classifier needs texts of at least two")
         seed = whole_number("random_state", self.random_state, 0, 2**32 - 1)
+        batch_size = whole_number("batch_size", self.batch_size)
         train, validation = self.split(ids, seed)
 
         device = choose_device(self.device)
@@ -131,7 +131,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_vocabulary(model.config.vocab_size, get_tokenizer())
         fit_threads(model.config.n_embd)
         prepare_classifier(model, len(self.classes_), self.method, self.options, seed)
-        batch_size = whole_number("batch_size", self.batch_size)
         self.recipe_ = self.recipe(model.config.n_embd, seed, keep_best=len(validation) > 0)
         self.max_length_ = model.config.n_positions - model.virtual_positions()
         tokens, _ = encode(texts, get_tokenizer(), self.max_length_)
@@ -148,25 +147,20 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def split(self, ids: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices to train and to validate on, every class in both in the same share."""
         everything = np.arange(len(ids))
-        if not 0 <= self.validation_fraction < 1:
-            raise InputError(
-                f"validation_fraction is {self.validation_fraction}, expected from 0 up to 1", "validation_fraction"
-            )
-        if not self.validation_fraction:
+        fraction = number("validation_fraction", self.validation_fraction, least=0, below=1)
+        if not fraction:
             return everything, everything[:0]
         classes, counts = np.unique(ids, return_counts=True)
-        held_out = max(round(self.validation_fraction * len(ids)), len(classes))
+        held_out = max(round(fraction * len(ids)), len(classes))
         if counts.min() < 2 or held_out > len(ids) - len(classes):
             return everything, everything[:0]  # too few texts to set any aside
         return train_test_split(everything, test_size=held_out, stratify=ids, random_state=seed)
 
     def recipe(self, width: int, seed: int, keep_best: bool) -> Recipe:
         """How to train; the learning rate is the method's where none is given."""
-        if self.method not in METHODS:
-            raise InputError(f"unknown method {self.method!r}; choose one of {', '.join(METHODS)}", argument="method")
         lr = METHODS[self.method].learning_rate(width) if self.lr is None else self.lr
         return Recipe(
-            lr=float(lr),
+            lr=number("lr", lr, above=0),
             epochs=whole_number("epochs", self.epochs),
             seed=seed,
             keep_best=keep_best,
@@ -201,7 +195,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; name another folder", "folder")
         config = self.settings()
-        folder.mkdir(parents=True, exist_ok=True)
+        with refused_if_not_writable(folder, "folder"):
+            folder.mkdir(parents=True, exist_ok=True)
         save(self.model_, folder / "adapter")
         write_history(folder, self.progress_)
         write_json(folder / "config.json", config)  # last: with it the folder is a run
@@ -243,18 +238,3 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         classifier.decision_ = Decision(**read_json(folder / "decision.json"))
         classifier.model_ = load(load_gpt2(config["model"], assets), folder / "adapter", **changes).eval()
         return classifier
-
-
-def texts_of(texts: Iterable[str]) -> list[str]:
-    """Texts as a list. Raises InputError for one text alone, for something that is no text, and for none."""
-    if isinstance(texts, str):
-        raise InputError("texts is one text; give a list of them")
-    found = texts if isinstance(texts, list) else np.asarray(texts, dtype=object)
-    if not isinstance(found, list):
-        if found.ndim != 1:
-            raise InputError(f"texts have the shape {found.shape}; give one list or column of strings")
-        found = found.tolist()
-    for i, text in enumerate(found):
-        if not isinstance(text, str):
-            raise InputError(f"text {i} is {type(text).__name__} ({str(text)[:30]!r}), expected a string")
-    return found

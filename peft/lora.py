@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from peft.merging import to_plain
 from peft.options import LoRAOptions
 from peft.targets import wrap_layers
@@ -83,12 +83,9 @@ class LoRALayer(nn.Module):
     ):
         super().__init__()
         rank = whole_number("rank", rank)
-        if not 0 < alpha < math.inf:
-            raise InputError(f"alpha is {alpha}, expected a number above 0", argument="alpha")
+        alpha, dropout = number("alpha", alpha, above=0), number("dropout", dropout, least=0, below=1)
         if scaling not in SCALINGS:
             raise InputError(f"unknown scaling {scaling!r}; choose one of {', '.join(SCALINGS)}", argument="scaling")
-        if not 0 <= dropout < 1:
-            raise InputError(f"dropout is {dropout}, expected 0 <= dropout < 1", argument="dropout")
         self.rank, self.scale = rank, SCALINGS[scaling](alpha, rank)
         self.A = nn.Parameter(torch.empty(rank, in_dim))
         self.B = nn.Parameter(torch.zeros(out_dim, rank))

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2.errors import InputError
+from gpt2.errors import InputError, unexpected
 from peft.merging import why_not_mergeable
 from peft.registry import QUANTISED_BASE
 
@@ -148,7 +148,7 @@ class QuantizedLinear(nn.Module):
         elif bits == 8:
             self.quantized = QuantizedTensor(linear.weight, integer_levels(8), block=linear.in_features)
         else:
-            raise InputError(f"bits is {bits}, expected 4 or 8", argument="bits")
+            raise unexpected("bits", bits, "4 or 8")
 
     @property
     def weight(self) -> Tensor:

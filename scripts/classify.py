@@ -78,13 +78,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="put a QLoRA adapter over the full-precision base instead of a quantised one, and say what differs",
     )
     args = parser.parse_intermixed_args(argv)  # texts may stand behind options
-    if args.html and args.explain is None:
-        parser.error("--html is the page of --explain; give the text to explain")
-    if args.label_column and args.data is None:
-        parser.error("--label-column is a column of --data; name the table")
     given = [name for name in ("text", "file", "data", "explain") if getattr(args, name) not in (None, [])]
     if len(given) > 1:
         parser.error("give messages, --file, --data or --explain, and one of them only")
+    parser.refuse_unused(args, args.explain, "without --explain", "html")
+    parser.refuse_unused(args, args.data, "without --data", "text_column", "label_column", "encoding")
+    parser.refuse_unused(args, not (args.data or args.explain), "with --data or --explain", "json")
+    parser.refuse_unused(args, args.text or args.file, "without messages or --file", "full_precision")
     if (args.data is None) != (args.out is None):
         parser.error("--data and --out go together: the table to read, and the one to write")
     return args
@@ -92,8 +92,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def full_precision(quantised: "TextClassifier", args: argparse.Namespace, texts: list[str]) -> "TextClassifier":
     """The run over its full-precision base; says how far its answers are from those over the quantised one."""
+    from gpt2.errors import InputError
     from peft.estimator import TextClassifier
 
+    if not quantised.model_.peft.options.get("quantize"):
+        text = f"full_precision is for a run over a quantised base, as qlora makes one, and {args.run} is one of"
+        raise InputError(f"{text} {quantised.method}; leave it out", "full_precision")
     run = TextClassifier.load(args.run, args.assets, args.device, quantize=False)
     before, after = quantised.predict_proba(texts), run.predict_proba(texts)
     changed = (before.argmax(axis=1) != after.argmax(axis=1)).sum()

@@ -96,6 +96,7 @@ def fine_tune(
 
     batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
 
+    model.checkpointing = args.checkpointing
     if args.find_lr is not None:
         describe_run(model, dataset, config, cut, describe(device))
         return find_lr.find_lr(args, model, batches["train"], recipe, device, batching)
@@ -111,7 +112,6 @@ def fine_tune(
         describe_untuned(before)
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
-    model.checkpointing = args.checkpointing
     run = Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features)
     run.threshold, run.calibrate, run.untuned = args.threshold, args.calibrate, before
     run.run(resuming)

@@ -48,6 +48,7 @@ def main(argv: list[str]) -> None:
     args = parser.parse_intermixed_args(argv)  # texts may stand behind options
     if bool(args.prompt) == bool(args.prompts):
         parser.error("give a prompt or several, or else --prompts FILE")
+    parser.refuse_unused(args, args.temperature, "unless --temperature is above 0", "top_k", "top_p", "seed")
     prompts = read_lines(args.prompts) if args.prompts else [sys.stdin.read() if p == "-" else p for p in args.prompt]
     prompts = [ZERO_SHOT.format(prompt) for prompt in prompts] if args.zero_shot else prompts
     checkpoint = cli.choose_model(args)

@@ -31,7 +31,8 @@ def main(argv: list[str]) -> None:
     from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import encode, make_batch
-    from gpt2.training.runs import read_run
+    from gpt2.training.decision import Decision
+    from gpt2.training.runs import read_json, read_run
 
     settings = {run: read_run(Path(run)) for run in args.runs}
     models = {config["model"] for config in settings.values()}
@@ -46,9 +47,14 @@ def main(argv: list[str]) -> None:
     for run in settings:
         adapters.add(run, Path(run) / "adapter")
 
+    decisions = {run: Decision(**read_json(Path(run) / "decision.json")) for run in settings}
+
     def answer(logits: torch.Tensor, run: str) -> str:
-        probability, best = logits.softmax(dim=-1).max(dim=-1)
-        return f"{one_line(settings[run]['classes'][best])}\t{probability:.1%}"
+        """As classify.py answers: with the temperature and the threshold of the run."""
+        classes, positive, decision = settings[run]["classes"], settings[run].get("positive"), decisions[run]
+        probabilities = (logits / decision.temperature).softmax(dim=-1).numpy()
+        best = decision.answers(probabilities[None], classes.index(positive) if positive else None)[0]
+        return f"{one_line(str(classes[best]))}\t{probabilities[best]:.1%}"
 
     def tokens_for(run: str, text: str) -> list[int]:
         """As many as this run was trained to read; the others are not cut because of it."""

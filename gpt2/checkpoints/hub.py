@@ -106,7 +106,7 @@ def assets_folder(assets: str | Path | None) -> Path | None:
     assets = assets or os.environ.get(ASSETS_VARIABLE)
     if not assets:
         return None
-    folder = Path(assets).expanduser()
+    folder = Path(str(assets)).expanduser()
     if not folder.is_dir():
         raise InputError(f"the assets folder {folder} does not exist; check it, or {ASSETS_VARIABLE}", "assets")
     return folder

@@ -45,13 +45,19 @@ class Decision:
 AS_TRAINED = Decision()
 
 
-def choose_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature with the lowest loss of validation logits (n, classes) and labels (n,)."""
+def choose_temperature(logits: Tensor, labels: Tensor) -> float | None:
+    """The temperature with the lowest loss of validation logits (n, classes) and labels (n,).
+
+    None where the loss still falls at an end of the search: T would become 0 where every answer is right, as among few
+    messages, and infinite where the answers are no better than chance. Neither says how sure a new answer is.
+    """
 
     def loss(log_temperature: float) -> float:
         return F.cross_entropy(logits.double() / np.exp(log_temperature), labels).item()
 
-    return float(np.exp(minimize_scalar(loss, bounds=BOUNDS, method="bounded").x))
+    found = minimize_scalar(loss, bounds=BOUNDS, method="bounded").x
+    at_an_end = min(found - BOUNDS[0], BOUNDS[1] - found) < 1e-3
+    return None if at_an_end else float(np.exp(found))
 
 
 def check_rule(rule: str) -> None:

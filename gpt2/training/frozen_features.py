@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from gpt2.classifier import classify
 from gpt2.devices import autocast, to_device
-from gpt2.errors import InputError
+from gpt2.errors import number
 from gpt2.layout import Layout
 from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
@@ -40,8 +40,7 @@ class FrozenFeatureCache:
     """
 
     def __init__(self, model: GPT2, memory_mb: float = 500):
-        if not memory_mb >= 0:  # true for NaN too: nothing would be too large for it
-            raise InputError(f"feature_memory is {memory_mb}, expected 0 MB or more", "feature_memory")
+        memory_mb = number("feature_memory", memory_mb, least=0)
         self.blocks = frozen_blocks(model)
         # a message's tokens -> (positions, C), or (1, C) when all blocks are frozen
         self.kept: dict[bytes, Tensor] = {}

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gpt2.errors import InputError, RunError
+from gpt2.errors import InputError, RunError, number, whole_number
 from gpt2.model import GPT2
 from gpt2.training.distributed import data_parallel, is_main, rank, sum_over_processes, world_size
 from gpt2.training.sampled_softmax import NegativeSampler, sampled_cross_entropy
@@ -50,19 +50,14 @@ class PretrainingRecipe:
     seed: int = 123
 
     def __post_init__(self):
-        checks = {
-            "lr": 0 < self.lr < math.inf,
-            "warmup": 0 <= self.warmup < 1,
-            "final_lr": 0 <= self.final_lr <= 1,
-            "weight_decay": 0 <= self.weight_decay < math.inf,
-            "clip": self.clip > 0,
-            "sampled": self.sampled >= 0,
-            "full_share": 0 <= self.full_share <= 1,
-            "seed": 0 <= self.seed < 2**32,
-        }
-        for name, good in checks.items():
-            if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range", argument=name)
+        number("lr", self.lr, above=0)
+        number("warmup", self.warmup, least=0, below=1)
+        number("final_lr", self.final_lr, least=0, most=1)
+        number("weight_decay", self.weight_decay, least=0)
+        number("clip", self.clip, above=0)
+        whole_number("sampled", self.sampled, least=0)
+        number("full_share", self.full_share, least=0, most=1)
+        whole_number("seed", self.seed, least=0, most=2**32 - 1)
         if self.accumulate % world_size():
             raise InputError(
                 f"accumulate is {self.accumulate}, which {world_size()} processes cannot share equally", "accumulate"

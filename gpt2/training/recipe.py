@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from gpt2.errors import InputError
+from gpt2.errors import number, one_of, whole_number
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,16 @@ class Recipe:
     reference: bool = False  # random numbers to the letter of the reference recipe (gpt2/training/reference.py)
 
     def __post_init__(self):
-        checks = {
-            "lr": self.lr > 0 and math.isfinite(self.lr),
-            "epochs": self.epochs >= 1,
-            "weight_decay": self.weight_decay >= 0 and math.isfinite(self.weight_decay),
-            "warmup": 0 <= self.warmup < 1,
-            "schedule": self.schedule in ("cosine", "constant"),
-            "seed": 0 <= self.seed < 2**32,
-            "class_weight": self.class_weight in (None, "balanced"),
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "accumulate": self.accumulate >= 1,
-            "curve_every": self.curve_every >= 0,
-        }
-        for name, good in checks.items():
-            if not good:
-                raise InputError(f"{name} {getattr(self, name)!r} is out of range", argument=name)
+        number("lr", self.lr, above=0)
+        whole_number("epochs", self.epochs)
+        number("weight_decay", self.weight_decay, least=0)
+        number("warmup", self.warmup, least=0, below=1)
+        number("label_smoothing", self.label_smoothing, least=0, below=1)
+        one_of("schedule", self.schedule, ("cosine", "constant"))
+        whole_number("seed", self.seed, least=0, most=2**32 - 1)
+        whole_number("accumulate", self.accumulate)
+        whole_number("curve_every", self.curve_every, least=0)
+        one_of("class_weight", self.class_weight, (None, "balanced"))
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate at ``step`` of ``total``: a linear rise, then constant or half a cosine down to 0."""

@@ -30,7 +30,7 @@ from gpt2 import __version__
 from gpt2.checkpoints.fingerprints import parameters_of
 from gpt2.checkpoints.weights import open_safetensors
 from gpt2.errors import InputError
-from gpt2.files import atomic_write, remove_unfinished, write_json
+from gpt2.files import atomic_write, refused_if_not_writable, remove_unfinished, write_json
 from gpt2.training.distributed import is_main
 from gpt2.training.finetune import Progress
 
@@ -54,18 +54,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises InputError when the folder cannot be written or another process has it.
     """
     lock = filelock.FileLock(folder / ".lock", timeout=0)
-    try:
+    with refused_if_not_writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise InputError(
-            f"{folder}: another process is running in it; wait for it, or name another folder", "out"
-        ) from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write {folder}: {reason}; choose another folder", "out") from error
-    except NotImplementedError:  # a network disk without locks
-        pass
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(
+                f"{folder}: another process is running in it; wait for it, or name another folder", "out"
+            ) from error
+        except NotImplementedError:  # a network disk without locks
+            pass
     try:
         yield
     finally:

@@ -59,8 +59,10 @@ def check_option(what: str, method: str, name: str, value: object) -> None:
     allowed += (int,) if float in allowed else ()
     if type(value) not in allowed:
         raise InputError(f"{what}, expected {' or '.join(kind.__name__ for kind in allowed)}")
-    if isinstance(value, str) and len(value) > 10_000 or isinstance(value, int | float) and not abs(value) <= 1e9:
-        raise InputError(f"{what}, which is out of range")
+    if isinstance(value, str) and len(value) > 10_000:
+        raise InputError(f"{what}, expected at most 10,000 characters")
+    if isinstance(value, int | float) and not abs(value) <= 1e9:
+        raise InputError(f"{what}, expected a number from -1,000,000,000 to 1,000,000,000")
 
 
 def one_line(value: object) -> str:

@@ -55,7 +55,20 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, *arguments, **keywords) -> Any:
         Parser.options = set(self._option_string_actions)
-        return super().parse_known_args(*arguments, **keywords)
+        found, rest = super().parse_known_args(*arguments, **keywords)
+        for action in self._actions:
+            given = getattr(found, action.dest, None)
+            takes_texts = not action.option_strings and action.nargs in ("*", argparse.SUPPRESS)
+            if (given == "" != action.default or isinstance(given, list) and "" in given) and not takes_texts:
+                name = "/".join(action.option_strings) or action.metavar or action.dest
+                self.error(f"{name} is empty, as an unset variable of the shell is; give a value or leave it out")
+        return found, rest
+
+    def refuse_unused(self, args: argparse.Namespace, used: object, why: str, *names: str) -> None:
+        """Unless they are ``used``, report options that were given: without a word, one would think that they were."""
+        for name in names if not used else ():
+            if getattr(args, name) != self.get_default(name):
+                self.error(f"--{name.replace('_', '-')} has no effect {why}; leave it out")
 
     def error(self, message: str) -> NoReturn:
         takes_texts = any(action.nargs == "*" for action in self._get_positional_actions())

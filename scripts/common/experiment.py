@@ -158,7 +158,8 @@ class Experiment:
             return AS_TRAINED
         batching = self.recipe.pooling, self.batching, self.features
         logits, labels = predict(self.model, self.batches["validation"], self.device, *batching)
-        temperature = choose_temperature(logits, labels) if self.calibrate else 1.0
+        found = choose_temperature(logits, labels) if self.calibrate else None
+        temperature = AS_TRAINED.temperature if found is None else found
         if not self.threshold or positive is None:
             return Decision(temperature)
         scores = (logits / temperature).softmax(dim=-1)[:, positive].numpy()
@@ -169,6 +170,11 @@ class Experiment:
         """Which epoch was kept, the closing tables, the costs, and how to try the model."""
         print(f"\n{self.progress.kept(self.recipe)}")
         outcome.print(metrics)
+        if self.calibrate and outcome.decision.temperature == AS_TRAINED.temperature:
+            print(
+                f"No temperature follows from the {len(self.dataset.validation):,} validation messages: they are too "
+                "few, or all answers are right, or no better than chance. Probabilities are as trained (T = 1)."
+            )
         peak = metrics["peak_memory_mb"]
         memory = "unknown" if peak is None else f"{peak:,.0f} MB"
         seconds = f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training"

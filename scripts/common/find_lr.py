@@ -26,14 +26,14 @@ def check(args: argparse.Namespace) -> None:
     """Raise InputError for options that a range test would not follow."""
     if world_size() > 1:
         raise InputError("a range test runs in one process; start it without torchrun", "find_lr")
-    for name in ("lr", "out", "epochs", "accumulate"):
-        if getattr(args, name) is not None:
+    for name in ("lr", "out", "epochs", "accumulate", "threshold", "calibrate"):
+        if getattr(args, name) not in (None, False):
             raise InputError(
                 f"{name} is for training, and with --find-lr nothing is trained; leave it out (the picture's name is "
                 "given as --find-lr FILE.png)",
                 name,
             )
-    if args.find_lr and Path(args.find_lr).suffix.lower() != ".png":
+    if args.find_lr != "auto" and Path(args.find_lr).suffix.lower() != ".png":
         raise InputError(f"the picture is to be {args.find_lr}; give a name that ends with .png", "find_lr")
 
 
@@ -56,7 +56,7 @@ def find_lr(
     best = f"the rate with the lowest running mean ({found.rates[found.best]:.1e})"
     print(f"Suggestion: --lr {found.suggestion:.1e}, {best} divided by {SAFETY}.")
     print("It is a first guess: compare a few values around it on validation data.")
-    file = Path(args.find_lr) if args.find_lr else new_folder(f"{args.method}-find-lr").with_suffix(".png")
+    file = Path(args.find_lr) if args.find_lr != "auto" else new_folder(f"{args.method}-find-lr").with_suffix(".png")
     with atomic_write(file) as temporary:
         plot_lr_range(found, temporary)
     print(f"Drawn in {file}; nothing was trained.")

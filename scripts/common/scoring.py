@@ -13,7 +13,7 @@ from tqdm import tqdm
 from common.text import class_table, one_line, split_lines
 from data.labels import NUMBER
 from data.table_files import read_chunks
-from data.tables import column_index
+from data.tables import check_different, column_index
 from gpt2.errors import InputError
 from gpt2.files import atomic_write
 from gpt2.metrics import classification_metrics, per_class
@@ -61,6 +61,7 @@ def score_table(
         raise InputError(f"{out} is not a .csv file; name one", "out")
     new = ["predicted", *(f"p({name})" for name in run.classes_)]
     wanted = [text_column, *([label_column] if label_column else [])]
+    check_different(path, dict(zip(("text", "label"), wanted, strict=False)))
     empty, unknown, labels, scores = 0, 0, [], []
     ids = {same_number(str(name)): i for i, name in enumerate(run.classes_)}
     with atomic_write(out) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:

@@ -3,7 +3,7 @@
 import pytest
 
 from data import load_dataset, read_table
-from data.labels import join_equal_numbers
+from data.labels import equal_numbers, join_equal_numbers
 from gpt2.errors import InputError
 
 
@@ -47,7 +47,7 @@ def test_other_labels_are_left_as_they_are():
     import pandas as pd
 
     labels = pd.Series(["1", "2", "v1.0", "nan", "1e0", "-3"])
-    assert join_equal_numbers(labels).tolist() == labels.tolist()
+    assert join_equal_numbers(labels, equal_numbers(labels)).tolist() == labels.tolist()
 
 
 def test_labels_that_differ_by_case_or_spaces_are_mentioned(table):

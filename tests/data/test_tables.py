@@ -1,6 +1,5 @@
 """Tables of one's own: what is accepted, and the one sentence for each thing that can be wrong."""
 
-import pandas as pd
 import pytest
 
 from data import load_dataset
@@ -10,23 +9,13 @@ from gpt2.errors import InputError
 GOOD = "text,label\n" + "".join(f"message {i},{'ham' if i % 3 else 'spam'}\n" for i in range(30))
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="mine.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-        return path
-
-    return write
-
-
 def test_csv_with_quotes_commas_line_breaks_and_a_byte_order_mark(write):
     body = 'label,id,text\nham,1,"Well, ""hi""\nyou"\n\nspam,2, win \n' + "ham,3,a\nspam,4,b\n" * 2
     for content in (body, body.replace("\n", "\r\n"), "\ufeff" + body):
         frame = read_table(write(content))
         assert list(frame.columns) == ["text", "label"]
-        assert frame["text"][0].replace("\r", "") == 'Well, "hi"\nyou'
-        assert frame["text"][1] == " win "
+        assert frame["text"].iloc[0].replace("\r", "") == 'Well, "hi"\nyou'
+        assert frame["text"].iloc[1] == " win "
         assert frame["label"].tolist() == ["ham", "spam"] * 3
 
 
@@ -90,7 +79,10 @@ def test_bad_content(write, name):
     ("content", "sentence"),
     [
         ("text,label\n" + "".join(f"hello {i},ham\n" for i in range(9)), "'label' holds only one class, 'ham'"),
-        (GOOD + "x,rare\ny,rare\n", "1 of 3 classes .*'rare' with 2.*at least 3"),
+        (
+            GOOD + "x,rare\ny,rare\n",
+            "1 of 3 classes .*'rare' with 2.*at least 3, one each for training, valid",
+        ),
         ("text,label\n" + "same,ham\n" * 10 + "other,spam\n" * 10, "1 group.*keep_duplicates allows equal texts"),
     ],
 )
@@ -128,7 +120,7 @@ def test_a_column_says_which_part_a_row_is_of(write):
     rows = "".join(f"m{i},{'ab'[i % 2]},{('Train', 'dev', 'test')[i // 2 % 3]}\n" for i in range(18))
     dataset = load_dataset(write("text,label,part\n" + rows), split_column="part")
     assert [len(p) for p in (dataset.train, dataset.validation, dataset.test)] == [6, 6, 6]
-    with pytest.raises(InputError, match="says 'other'; expected train, validation or test"):
+    with pytest.raises(InputError, match="line 20: column 'part' says 'other'; expected train, validation or test"):
         load_dataset(write("text,label,part\n" + rows + "x,a,other\n"), split_column="part")
     with pytest.raises(InputError, match="no row of column 'part' says test"):
         load_dataset(write("text,label,part\n" + rows.replace("test", "dev")), split_column="part")
@@ -143,7 +135,7 @@ def test_parts_from_files_of_their_own(write):
     both = load_dataset(train, validation_data=str(test), test_data=str(test))
     assert [len(p) for p in (both.train, both.validation, both.test)] == [30, 2, 2]
     other = write("text,label\nnew one,eggs\n", "other.csv")
-    with pytest.raises(InputError, match="the test data have class 'eggs', but no message to train on"):
+    with pytest.raises(InputError, match="other.csv, line 2: the test data have class 'eggs', but no message"):
         load_dataset(train, test_data=str(other))
 
 
@@ -153,33 +145,21 @@ def test_parts_from_files_of_their_own(write):
         ({"split_column": "label", "test_data": "x.csv"}, "from a column or from files"),
         ({"validation_data": "x.csv"}, "without test data"),
         ({"test_data": "x.csv", "group_near_duplicates": True}, "groups are for a split that is drawn"),
-        ({"encoding": "klingon"}, "no encoding 'klingon'"),
+        ({"encoding": "klingon"}, "encoding 'klingon' is not known"),
+        *(
+            ({"encoding": name}, f"encoding '{name}' is not known")
+            for name in ("idna", "undefined", "base64", "unicode_escape")
+        ),
+        ({"split_column": "label"}, "the labels and the splits are both to come from column 'label'"),
+        ({"group_column": "text"}, "the texts and the groups are both to come from column 'text'"),
+        ({"split_column": "part", "keep_duplicates": True}, "keep_duplicates is for a split that is drawn"),
+        ({"validation_data": ""}, "without test data"),
+        ({"test_data": ""}, "is a folder"),
     ],
 )
 def test_settings_that_contradict_each_other(write, options, sentence):
     with pytest.raises(InputError, match=sentence):
         load_dataset(write(GOOD), **options)
-
-
-def test_other_encodings_when_they_are_named(write):
-    path = write((GOOD + "Grüße,ham\n").encode("cp1252"))
-    assert "Grüße" in read_table(path, encoding="cp1252")["text"].tolist()
-    assert "Grüße" in read_table(write((GOOD + "Grüße,ham\n").encode("utf-16")), encoding="utf-16")["text"].tolist()
-
-
-def test_json_lines_and_parquet(write, tmp_path):
-    lines = '{"text": "a, b", "label": 1}\n{"text": null, "label": 0}\n{"text": "2024-01-01", "label": 0}\n'
-    frame = read_table(write(lines, "mine.jsonl"))
-    assert frame["text"].tolist() == ["a, b", "2024-01-01"] and frame["label"].tolist() == ["1", "0"]
-    with pytest.raises(InputError, match="broken.jsonl, line 2: not JSON"):
-        read_table(write('{"text": "a", "label": "b"}\n{"text": "a"\n', "broken.jsonl"))
-    with pytest.raises(InputError, match="line 1: list where an object"):
-        read_table(write('["a", "b"]\n', "list.jsonl"))
-    with pytest.raises(InputError, match="no column 'text'"):
-        read_table(write('{"message": "a", "label": "b"}\n', "other.jsonl"))
-    pytest.importorskip("pyarrow")
-    pd.DataFrame({"text": ["x", "y"], "label": ["a", "b"]}).to_parquet(tmp_path / "mine.parquet")
-    assert read_table(tmp_path / "mine.parquet")["text"].tolist() == ["x", "y"]
 
 
 def test_bad_paths(tmp_path, write):
@@ -232,3 +212,36 @@ def test_notes_tell_of_repeats_and_of_an_unused_protocol(write):
     assert any("4 of the 4 test messages" in note for note in dataset.notes)
     assert any("The strict protocol" in note for note in dataset.notes)
     assert not any("protocol" in note for note in load_dataset(write(GOOD)).notes)
+
+
+def test_one_and_one_point_zero_are_one_label_in_files_of_their_own(write):
+    """pandas writes whole numbers as 1.0 where a column has a gap."""
+    train = write("text,label\n" + "".join(f"m{i},{i % 2}\n" for i in range(20)), "train.csv")
+    test = write("text,label\nx,1.0\ny,0.0\n", "test.csv")
+    dataset = load_dataset(train, test_data=str(test))
+    assert dataset.classes == ("0", "1") and dataset.test["label"].tolist() == [1, 0]
+    assert any("count as one class: 0, 0.0; 1, 1.0" in note for note in dataset.notes)
+
+
+def test_two_rows_of_a_class_are_enough_where_the_test_data_are_given(write):
+    test = write("text,label\nx,a\ny,b\n", "test.csv")
+    train = write("text,label\n" + "".join(f"m{i},{'ab'[i % 2]}\n" for i in range(4)), "train.csv")
+    assert load_dataset(train, test_data=str(test)).validation["label"].nunique() == 2
+    small = write("text,label\na,a\nb,a\nc,b\n", "small.csv")
+    with pytest.raises(InputError, match="2, one each for training and validation: add rows.* validation_data"):
+        load_dataset(small, test_data=str(test))
+    assert len(load_dataset(small, validation_data=str(test), test_data=str(test)).train) == 3
+
+
+def test_a_header_that_seems_one_column_says_what_stands_between_columns(write):
+    with pytest.raises(InputError, match="a .tsv has tabs between its columns: where this one has commas, rename it"):
+        read_table(write(GOOD, "mine.tsv"))
+    with pytest.raises(InputError, match="a .csv has commas, semicolons or tabs between its columns"):
+        read_table(write(GOOD.replace(",", "|")))
+
+
+@pytest.mark.parametrize("name", [{"text_column": "x"}, {"keep_duplicates": True}, {"encoding": "cp1252"}])
+def test_settings_of_tables_are_refused_for_bundled_data(name):
+    with pytest.raises(InputError, match="is for a table of your own, not for practice; leave it out") as caught:
+        load_dataset("practice", **name)
+    assert [caught.value.argument] == list(name)

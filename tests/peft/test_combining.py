@@ -95,7 +95,7 @@ def test_svd_rank(adapters):
         ({"combination_type": "ties"}, "unknown combination_type 'ties'; choose one of cat, svd, ties_svd"),
         ({"combination_type": "ties_svd"}, "ties_svd takes a density"),
         ({"density": 0.5}, "cat takes no density"),
-        ({"combination_type": "dare_linear_svd", "density": 0.0}, "density is 0.0, expected a share above 0"),
+        ({"combination_type": "dare_linear_svd", "density": 0.0}, "density is 0.0, expected a number above 0"),
         ({"combination_type": "svd", "svd_rank": 0}, "svd_rank is 0; it is at least 1"),
         ({"svd_rank": 2}, "and cat takes none"),
     ],

@@ -122,7 +122,7 @@ def test_rare_classes_count_more_when_balanced():
         (["a", None], ["x", "y"], {}, "text 1 is NoneType"),
         (["a", "b"], ["x", "y"], {"method": "lore"}, "unknown method 'lore'"),
         (["a", "b"], ["x", "y"], {"ranks": 3}, "no option 'ranks'"),
-        (["a", "b"], ["x", "y"], {"class_weight": "even"}, "class_weight 'even'"),
+        (["a", "b"], ["x", "y"], {"class_weight": "even"}, "class_weight is 'even', expected None or 'balanced'"),
         (["a", "b"], ["x", "y"], {"validation_fraction": 1.5}, "validation_fraction is 1.5"),
         ([], [], {}, "no texts"),
     ],
@@ -203,8 +203,47 @@ def test_numpys_numbers_are_numbers(tmp_path):
         (np.array([["a", "b"]] * 3), [0, 1, 0], {}, "the shape"),
         (["a", "b"], [0, 1], {"random_state": None}, "random_state is None"),
         (["a", "b"], [0, 1], {"epochs": 0}, "epochs is 0"),
+        (["a", "b"], [1, "a"], {}, r"label 1 is str \('a'\), expected a number as label 0 is"),
+        (["a", "b"], pd.Series(["a", 1]), {}, r"label 1 is int \('1'\), expected a string as label 0 is"),
+        (["a", "b"], [[0], [1]], {}, "label 0 is list"),
+        ((text for text in "ab"), [0, 1], {}, "texts are one generator; give a list"),
     ],
 )
 def test_more_that_cannot_be_used(texts, labels, settings, part):
     with pytest.raises(InputError, match=part):
         TextClassifier("head", "practice", **settings).fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"epochs": 1.5}, "epochs is 1.5, expected a whole number of at least 1"),
+        ({"batch_size": "8"}, "batch_size is '8', expected a whole number of at least 1"),
+        ({"lr": "a"}, "lr is 'a', expected a number above 0"),
+        ({"lr": float("inf")}, "lr is inf, expected a number above 0"),
+        ({"validation_fraction": "x"}, "validation_fraction is 'x', expected a number of at least 0 and below 1"),
+        ({"class_weight": {"x": 2}}, "class_weight is {'x': 2}, expected None or 'balanced'"),
+        ({"method": ["lora"]}, "unknown method"),
+        ({"device": ["cpu"]}, "unknown device"),
+        ({"assets": 5}, "assets folder 5 does not exist"),
+        ({"alpha": "a"}, "alpha is 'a', expected a number above 0"),
+        ({"dropout": None}, "dropout is None, expected a number of at least 0 and below 1"),
+        ({"target_modules": ["q_proj"]}, "target_modules is .*, expected a text"),
+        ({"layers_to_transform": 3}, "layers_to_transform is 3, expected a text or None"),
+        ({"train_head": "yes"}, "train_head is 'yes', expected True or False"),
+        ({"modules_to_save": ["wte"]}, "modules_to_save is .*, expected a text or None"),
+        ({"method": "adapter", "adapter_scale": "x"}, "adapter_scale is 'x', expected a finite number"),
+        ({"method": "qlora", "bits": "4"}, "bits is '4', expected 4 or 8"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_named_with_what_was_expected(settings, part):
+    with pytest.raises(InputError, match=part):
+        TextClassifier(**{"model": "practice", "epochs": 1} | settings).fit(*table(2))
+
+
+def test_a_folder_that_cannot_be_written_is_named(fitted, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(InputError, match=f"cannot write {folder}: .*; choose another folder") as caught:
+            fitted.save(folder)
+        assert caught.value.argument == "folder"

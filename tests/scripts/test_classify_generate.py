@@ -117,7 +117,10 @@ def test_zero_shot_asks_the_question(command):
     [
         (["", "--model", "practice"], "at least one token"),
         (["word " * 400, "--model", "practice"], "more than the context"),
-        (["hi", "--model", "practice", "--top-p", "1.5"], "--top-p is 1.5"),
+        (["hi", "--model", "practice", "--temperature", "1", "--top-p", "1.5"], "--top-p is 1.5"),
+        (["hi", "--top-k", "5"], "--top-k has no effect unless --temperature is above 0"),
+        (["hi", "--seed", "5"], "--seed has no effect unless --temperature is above 0"),
+        (["--prompts", ""], "--prompts is empty"),
         (["hi", "--model", "practice", "--temperature", "-1"], "temperature"),
         (["hi", "--top-k", "0"], "--top-k"),
         (["hi", "", "--model", "practice"], "prompt 2 has 0 tokens"),

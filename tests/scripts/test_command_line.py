@@ -162,3 +162,28 @@ def test_a_methods_option_out_of_range_names_the_flag(command):
     for value, shown in [("0", "--rank is 0, expected"), ("2.5", "--rank: invalid int")]:
         result = command("finetune_spam", "--model", "practice", "--data", "practice", "--rank", value)
         assert shown in result.one_line(2)
+
+
+def test_an_empty_value_is_no_value_unless_it_is_a_text_or_the_default(cli, capsys):
+    parser = cli.Parser()
+    parser.add_argument("text", nargs="*")
+    for option, how in {"--out": {}, "--runs": {"nargs": "+"}, "--prompt": {"default": ""}}.items():
+        parser.add_argument(option, **how)
+    assert parser.parse_intermixed_args(["", "--out", "x", ""]).text == ["", ""]
+    assert parser.parse_args(["--prompt", ""]).prompt == ""
+    for wrong in (["--out", ""], ["--out="], ["--runs", "a", ""]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
+        assert f"{wrong[0].rstrip('=')} is empty" in capsys.readouterr().err
+
+
+def test_an_option_that_is_not_used_is_refused_where_it_is_given(cli, capsys):
+    parser = cli.Parser()
+    parser.add_argument("--data")
+    parser.add_argument("--text-column", default="text")
+    parser.refuse_unused(parser.parse_args([]), None, "without --data", "text_column")
+    args = parser.parse_args(["--text-column", "body"])
+    parser.refuse_unused(args, "x.csv", "without --data", "text_column")
+    with pytest.raises(SystemExit):
+        parser.refuse_unused(args, None, "without --data", "text_column")
+    assert "--text-column has no effect without --data; leave it out" in capsys.readouterr().err

@@ -155,7 +155,10 @@ GOOD = 'method = "lora"\nabout = "A row."\n'
         (GOOD + "[options]\nrank = 4.0", "options.rank is 4.0, expected int"),
         (GOOD + "[options]\nrank = true", "options.rank is True, expected int"),
         (GOOD + "[options]\ntarget_modules = [1]", "options.target_modules is [1], expected str"),
-        (GOOD + "[options]\nalpha = nan", "options.alpha is nan, which is out of range"),
+        (
+            GOOD + "[options]\nalpha = nan",
+            "options.alpha is nan, expected a number from -1,000,000,000 to 1,000,000,000",
+        ),
         (GOOD + "lr = ", "is not TOML: "),
     ],
 )

@@ -128,3 +128,10 @@ def test_answers_may_differ_from_the_largest_probability():
     found = per_class(labels, np.array([1, 1]), ["a", "b"])
     assert found["a"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "n": 1} and found["b"]["precision"] == 0.5
     assert wilson(0, 10)[0] == pytest.approx(0.0) and wilson(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_a_temperature_at_an_end_of_the_search_is_not_used(command, three_classes, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.experiment.choose_temperature", lambda logits, labels: None)
+    said, metrics = run(command, three_classes, tmp_path / "run", "--calibrate")
+    assert "No temperature follows from the 9 validation messages" in said and metrics["temperature"] == 1.0
+    assert not (tmp_path / "run" / "decision.json").exists()

@@ -112,8 +112,8 @@ def test_help_explains_every_option(command):
     [
         ([], "--steps"),
         (["--steps", "0"], "not a whole number of at least 1"),
-        (["--steps", "5", "--lr", "-1"], "lr -1.0 is out of range"),
-        (["--steps", "5", "--sampled", "-5"], "sampled -5 is out of range"),
+        (["--steps", "5", "--lr", "-1"], "--lr is -1.0, expected a number above 0"),
+        (["--steps", "5", "--sampled", "-5"], "--sampled is -5, expected a whole number of at least 0"),
         (["--steps", "5", "--held-out", "0"], "share to hold out is 0.0"),
         (["--steps", "5", "--texts", "nowhere.txt"], "no text nowhere.txt"),
         (["--steps", "5", "--context", "9000"], "too few for a context of 9000"),

@@ -171,4 +171,45 @@ def test_nothing_to_classify(command, run, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert command("classify", run).out == ""
     assert "empty" in command("classify", run, "--explain", "").one_line(2)
-    assert "--html is the page of --explain" in command("classify", run, "hi", "--html", "x.html").one_line(2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hi", "--html", "x.html"], "--html has no effect without --explain; leave it out"),
+        (["hi", "--label-column", "topic"], "--label-column has no effect without --data"),
+        (["hi", "--encoding", "cp1252"], "--encoding has no effect without --data"),
+        (["--data", "new.csv", "--out", "s.csv", "--json"], "--json has no effect with --data or --explain"),
+        (["--explain", "hi", "--full-precision"], "--full-precision has no effect without messages or --file"),
+        (["hi", "--full-precision"], "--full-precision is for a run over a quantised base, as qlora makes one, and"),
+        (["--data", "new.csv", "--out", ""], "--out is empty"),
+        (["--file", ""], "--file is empty"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(command, run, arguments, said):
+    assert said in command("classify", run, *arguments).one_line(2)
+
+
+def test_a_run_and_columns_are_named_and_differ(command, run, messages, tmp_path):
+    assert "RUN is empty" in command("classify", "", "hi").one_line(2)
+    line = score(command, run, messages, tmp_path / "s.csv", "--label-column", "message").one_line(2)
+    assert "the texts and the labels are both to come from column 'message'" in line and "--label-column" in line
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_json_lines_of_any_content_are_scored_or_told(command, run, tmp_path):
+    data, out = tmp_path / "new.jsonl", tmp_path / "scored.csv"
+    data.write_text('{"message": null}\n{"message": "hi", "id": {"n": 1}}\n', encoding="utf-8")
+    result = score(command, run, data, out)
+    assert result.status == 0 and "without an answer: 1 of the rows" in result.err
+    assert pd.read_csv(out, keep_default_na=False).id.tolist() == ["", '{"n": 1}']
+    out.unlink()
+    data.write_text('{"message": "hi"}\n{"message": {"n": 1}}\n', encoding="utf-8")
+    assert "new.jsonl, line 2: column 'message' holds" in score(command, run, data, out).one_line(2)
+    data.write_text('{"message": "bad \\ud800 x"}\n', encoding="utf-8")
+    assert "new.jsonl, line 1: column 'message' has half" in score(command, run, data, out).one_line(2)
+    data.write_bytes(b'{"message": "hi"}\n')
+    assert "--encoding 'base64' is not known for text files" in score(
+        command, run, data, out, "--encoding", "base64"
+    ).one_line(2)
+    assert not out.exists()

@@ -137,3 +137,14 @@ def test_each_run_reads_its_own_length(command, trained):
         lines = [line.strip().split("\t") for line in found.out.splitlines()]
         assert [line[1:3] for line in lines[1:]] == alone
         assert f"{short} reads 20 tokens" in found.err and f"{whole} reads 256" in found.err
+
+
+def test_switching_answers_with_each_runs_temperature_and_threshold(command, trained):
+    plain, calibrated = trained("head"), trained("head")
+    decision = {"temperature": 4.0, "threshold": 0.5, "rule": "0.5"}
+    (calibrated / "decision.json").write_text(json.dumps(decision), encoding="utf-8")
+    answers = [command("classify", run, "soup").out.split("\t")[:2] for run in (plain, calibrated)]
+    assert answers[0] != answers[1]
+    for together in ([], ["--together"]):
+        lines = command("switch_adapters", plain, calibrated, "--text", "soup", *together).out.splitlines()[1:]
+        assert [line.split("\t")[1:3] for line in lines] == answers

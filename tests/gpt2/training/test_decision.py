@@ -79,3 +79,12 @@ def test_answers_follow_the_threshold_and_else_the_most_likely_class():
 def test_no_threshold_follows_from_messages_of_one_class():
     with pytest.raises(InputError, match="all of one class"):
         choose_threshold("best-f1", np.zeros(4, dtype=bool), np.linspace(0, 1, 4))
+
+
+@pytest.mark.parametrize("right", [1.0, -1.0], ids=["all right", "all wrong"])
+def test_no_temperature_follows_from_answers_that_are_all_right_or_all_wrong(right):
+    labels = torch.tensor([0, 1, 0, 1, 1, 0])
+    logits = right * F.one_hot(labels, 2).float()
+    assert choose_temperature(logits, labels) is None
+    mixed = torch.cat([logits, -logits[:1] if right > 0 else -3 * logits])  # one more that disagrees, or enough of them
+    assert choose_temperature(mixed, torch.cat([labels, labels[:1] if right > 0 else labels])) is not None
