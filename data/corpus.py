@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 
 CACHE = Path(__file__).parent / "cache"
 SEPARATOR = "<|endoftext|>"

@@ -32,20 +32,18 @@ from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import MessageBatches, check_vocabulary, encode
 from gpt2.training.decision import Decision
 from gpt2.training.finetune import finetune
-from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
-from gpt2.training.runs import read_json, read_run, versions, write_history
+from gpt2.training.run_files import read_run
+from gpt2.training.runs import versions, write_history
 from peft.applying import prepare_classifier
-from peft.files.adapter import load, save
+from peft.files.adapter import save
 from peft.merging import merged
 from peft.registry import METHODS
+from peft.run_classifier import RunClassifier
 from peft.texts_and_labels import labels_of, texts_of
 
-CHUNK = 4096  # messages that are tokenised and classified at a time: a million need no more memory
-EVALUATION_BATCH = 32
 
-
-class TextClassifier(ClassifierMixin, BaseEstimator):
+class TextClassifier(ClassifierMixin, RunClassifier, BaseEstimator):
     """Classifies texts with a GPT-2 that a method of this package has fine-tuned.
 
     method                a name of ``peft.METHODS``
@@ -172,21 +170,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """(n, classes): the probability of each class, in the order of ``classes_``."""
         check_is_fitted(self, "model_")
-        texts, device = texts_of(texts), choose_device(self.device)
-        parts, self.truncated_ = [np.empty((0, len(self.classes_)))], 0
-        with merged(self.model_.to(device)):
-            for start in range(0, len(texts), CHUNK):
-                tokens, truncated = encode(texts[start : start + CHUNK], get_tokenizer(), self.max_length_)
-                self.truncated_ += truncated
-                batches = MessageBatches(tokens, [0] * len(tokens), EVALUATION_BATCH, self.pad_to_)
-                logits, _ = predict(self.model_, batches, device, self.recipe_.pooling)
-                parts.append((logits / self.decision_.temperature).softmax(dim=-1).numpy())
-        return np.concatenate(parts)
-
-    def predict(self, texts: Iterable[str]) -> np.ndarray:
-        """(n,) the most likely label of each text; of two classes, as ``decision_`` says."""
-        probabilities = self.predict_proba(texts)
-        return self.classes_[self.decision_.answers(probabilities, self.positive_)]
+        return super().predict_proba(texts)
 
     def save(self, folder: str | Path) -> Path:
         """Write a run folder: config.json, adapter/, history.csv and curves.png. Returns it."""
@@ -225,16 +209,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
         changes   options of the method to load it with, such as ``quantize=False``
         """
-        folder = Path(folder)
-        config = read_run(folder)
+        config = read_run(Path(folder))
         known = ("method", "model", "epochs", "batch_size", "lr", "class_weight", "validation_fraction")
         given = {name: config[name] for name in known if name in config}
         classifier = cls(**given, random_state=config["seed"], device=device, assets=assets, **config["options"])
-        classifier.classes_ = np.array(config["classes"])
-        classifier.recipe_ = Recipe(lr=config["lr"], pooling=config["pooling"])
-        classifier.max_length_, classifier.pad_to_ = config["max_length"], config["pad_to"]
-        classifier.positive_ = config["classes"].index(config["positive"]) if config["positive"] else None
-        classifier.truncated_ = 0
-        classifier.decision_ = Decision(**read_json(folder / "decision.json"))
-        classifier.model_ = load(load_gpt2(config["model"], assets), folder / "adapter", **changes).eval()
-        return classifier
+        return classifier.read(Path(folder), config, assets, changes)

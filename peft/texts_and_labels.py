@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gpt2.errors import InputError
 
@@ -49,7 +48,8 @@ def column_of(what: str, values: Iterable) -> list:
 
 def missing(label: Any) -> bool:
     """Is this no value: None, NaN, or what pandas writes for it?"""
-    return label is None or label is pd.NA or label is pd.NaT or (isinstance(label, float) and math.isnan(label))
+    nothing = label is None or type(label).__name__ in ("NAType", "NaTType")
+    return nothing or (isinstance(label, float) and math.isnan(label))
 
 
 def unusable(what: str, i: int, value: Any, wanted: str) -> InputError:

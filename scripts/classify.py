@@ -21,7 +21,7 @@ from common import cli
 from common.text import read_lines
 
 if TYPE_CHECKING:
-    from peft.estimator import TextClassifier
+    from peft.run_classifier import RunClassifier
 
 
 def main(argv: list[str]) -> None:
@@ -29,18 +29,20 @@ def main(argv: list[str]) -> None:
     texts = args.text or (read_lines(args.file) if args.file else [])
 
     from gpt2.devices import fit_threads
-    from peft.estimator import TextClassifier
+    from peft.run_classifier import RunClassifier
 
-    run = TextClassifier.load(args.run, args.assets, args.device)
+    run = RunClassifier.load(args.run, args.assets, args.device)
     fit_threads(run.model_.config.n_embd)
     if args.explain is not None:
         from common.explaining import explain
 
         explain(run, args.explain, args.html)
         return
-    from common import scoring
+    from common import answers
 
     if args.data is not None:
+        from common import scoring
+
         out, columns = Path(args.out), (args.text_column, args.label_column)
         metrics = scoring.score_table(run, Path(args.data), out, *columns, args.encoding)
         print(f"Wrote {out}")
@@ -49,9 +51,9 @@ def main(argv: list[str]) -> None:
     elif texts:
         if args.full_precision:
             run = full_precision(run, args, texts)
-        scoring.print_answers(run, texts, args.json)
+        answers.print_answers(run, texts, args.json)
     else:
-        scoring.print_stream(run, sys.stdin.buffer, args.json)
+        answers.print_stream(run, sys.stdin.buffer, args.json)
     if run.truncated_:
         print(f"Truncated to {run.max_length_} tokens: {run.truncated_:,} of the messages.", file=sys.stderr)
 
@@ -90,15 +92,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def full_precision(quantised: "TextClassifier", args: argparse.Namespace, texts: list[str]) -> "TextClassifier":
+def full_precision(quantised: "RunClassifier", args: argparse.Namespace, texts: list[str]) -> "RunClassifier":
     """The run over its full-precision base; says how far its answers are from those over the quantised one."""
     from gpt2.errors import InputError
-    from peft.estimator import TextClassifier
+    from peft.run_classifier import RunClassifier
 
     if not quantised.model_.peft.options.get("quantize"):
         text = f"full_precision is for a run over a quantised base, as qlora makes one, and {args.run} is one of"
-        raise InputError(f"{text} {quantised.method}; leave it out", "full_precision")
-    run = TextClassifier.load(args.run, args.assets, args.device, quantize=False)
+        raise InputError(f"{text} {quantised.model_.peft.method}; leave it out", "full_precision")
+    run = RunClassifier.load(args.run, args.assets, args.device, quantize=False)
     before, after = quantised.predict_proba(texts), run.predict_proba(texts)
     changed = (before.argmax(axis=1) != after.argmax(axis=1)).sum()
     print(

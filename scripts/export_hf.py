@@ -23,12 +23,12 @@ def main(argv: list[str]) -> None:
 
     import peft
     from gpt2.errors import InputError
-    from peft.estimator import TextClassifier
+    from peft.run_classifier import RunClassifier
 
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already and not empty; name another folder")
-    run = TextClassifier.load(args.run, args.assets)
+    run = RunClassifier.load(args.run, args.assets)
     if run.recipe_.pooling != "last" and not args.language_model:
         raise InputError(
             f"this run reads its classes by --pooling {run.recipe_.pooling}, but GPT2ForSequenceClassification reads "

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import encode, make_batch
     from gpt2.training.decision import Decision
-    from gpt2.training.runs import read_json, read_run
+    from gpt2.training.run_files import read_json, read_run
 
     settings = {run: read_run(Path(run)) for run in args.runs}
     models = {config["model"] for config in settings.values()}

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> None:
     from comparison.forgetting import find_texts, loss_before, windows
     from comparison.runs import seeds, without_folders
     from gpt2.files import write_json
-    from gpt2.training.runs import locked, read_json
+    from gpt2.training.run_files import read_json
+    from gpt2.training.runs import locked
     from tuning.report import write_report
     from tuning.sweep import reserve, sweep
     from tuning.trials import Bench, carry_out, read

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import precision_recall_curve
 from torch import Tensor
 
 from gpt2.errors import InputError
@@ -51,6 +49,7 @@ def choose_temperature(logits: Tensor, labels: Tensor) -> float | None:
     None where the loss still falls at an end of the search: T would become 0 where every answer is right, as among few
     messages, and infinite where the answers are no better than chance. Neither says how sure a new answer is.
     """
+    from scipy.optimize import minimize_scalar  # here: to use a run takes neither of them
 
     def loss(log_temperature: float) -> float:
         return F.cross_entropy(logits.double() / np.exp(log_temperature), labels).item()
@@ -86,6 +85,8 @@ def choose_threshold(rule: str, labels: np.ndarray, positive: np.ndarray) -> flo
             "more messages of both, or a number",
             "threshold",
         )
+    from sklearn.metrics import precision_recall_curve
+
     precision, recall, thresholds = precision_recall_curve(labels, positive)
     precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
     if rule == "best-f1":

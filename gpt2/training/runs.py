@@ -33,6 +33,7 @@ from gpt2.errors import InputError
 from gpt2.files import atomic_write, refused_if_not_writable, remove_unfinished, write_json
 from gpt2.training.distributed import is_main
 from gpt2.training.finetune import Progress
+from gpt2.training.run_files import read_json
 
 STATE_FILE = "state.safetensors"
 HASHES = {  # settings that are sha256 sums, and what has changed when they differ
@@ -92,29 +93,6 @@ def open_run(folder: Path, config: dict) -> bool:
         return (folder / STATE_FILE).is_file()
     write_json(folder / "config.json", config)
     return False
-
-
-def read_run(folder: Path) -> dict:
-    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
-    config = read_json(folder / "config.json")
-    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
-        raise InputError(f"{folder} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
-    if not (folder / "adapter").is_dir():
-        raise InputError(f"{folder} has no adapter yet: its run was not finished; repeat its command with this folder")
-    return config
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object, or {} when the file is not there. Raises InputError when it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-        return content
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); delete this file and run again") from error
 
 
 def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Any) -> None:

@@ -24,10 +24,10 @@ from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
 from gpt2.training.frozen_features import FrozenFeatureCache
 from gpt2.training.prediction import predict
 from gpt2.training.recipe import Recipe
+from gpt2.training.run_files import read_json
 from gpt2.training.runs import (
     STATE_FILE,
     load_state,
-    read_json,
     save_state,
     without_nan,
     write_history,

@@ -12,13 +12,13 @@ from gpt2.errors import InputError
 from gpt2.files import atomic_write
 from gpt2.tokenizer import get_tokenizer
 from gpt2.training.batching import encode
-from peft.estimator import TextClassifier
+from peft.run_classifier import RunClassifier
 
 FOR, AGAINST = (0, 114, 178), (213, 94, 0)  # blue and orange, told apart by colour-blind people too
 SHOWN = 5  # tokens in the list
 
 
-def explain(run: TextClassifier, text: str, page: str | None) -> None:
+def explain(run: RunClassifier, text: str, page: str | None) -> None:
     """Print the answer, its text with coloured tokens and the strongest of them; write ``page`` where it is named."""
     if not text.strip():
         raise InputError("the text to explain is empty", "explain")

@@ -1,53 +1,25 @@
-"""Score messages with a run: texts line by line, and tables chunk by chunk, in memory that does not grow with them."""
+"""Score a table with a run, chunk by chunk, in memory that does not grow with it."""
 
 import csv
-import json
 import sys
-from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from common.text import class_table, one_line, split_lines
+from common.text import class_table
 from data.labels import NUMBER
 from data.table_files import read_chunks
 from data.tables import check_different, column_index
 from gpt2.errors import InputError
 from gpt2.files import atomic_write
 from gpt2.metrics import classification_metrics, per_class
-from peft.estimator import TextClassifier
-
-
-def print_answers(run: TextClassifier, texts: list[str], as_json: bool) -> None:
-    """A line for each text: label, probability and text, or all of it as a JSON object."""
-    probabilities = run.predict_proba(texts)
-    answers = run.decision_.answers(probabilities, run.positive_)
-    for text, row, answer in zip(texts, probabilities, answers, strict=True):
-        label = str(run.classes_[answer])
-        if as_json:
-            by_class = {str(name): round(float(p), 6) for name, p in zip(run.classes_, row, strict=True)}
-            found = {"label": label, "probability": by_class[label], "probabilities": by_class, "text": text}
-            print(json.dumps(found, ensure_ascii=False), flush=True)
-        else:
-            print(f"{one_line(label)}\t{row[answer]:.1%}\t{one_line(text)}", flush=True)
-
-
-def print_stream(run: TextClassifier, lines: Iterable[bytes], as_json: bool) -> None:
-    """Answer each line as it comes. Raises InputError for one that is not UTF-8."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"standard input, line {number}: a byte that is not UTF-8; send UTF-8") from error
-        texts = [part for part in split_lines(text) if part.strip()]  # old text files end lines by \r alone
-        if texts:
-            print_answers(run, texts, as_json)
+from peft.run_classifier import RunClassifier
 
 
 def score_table(
-    run: TextClassifier, path: Path, out: Path, text_column: str, label_column: str | None, encoding: str
+    run: RunClassifier, path: Path, out: Path, text_column: str, label_column: str | None, encoding: str
 ) -> dict | None:
     """Write ``out``, a .csv: the table's columns, ``predicted``, and the probability of each class. Returns metrics
     where the table has labels. A row without a message gets no answer.
@@ -111,7 +83,7 @@ def check_columns(path: Path, header: list[str], wanted: list[str], new: list[st
 
 
 def metrics_of(
-    run: TextClassifier, path: Path, labels: np.ndarray, probabilities: np.ndarray, column: str | None
+    run: RunClassifier, path: Path, labels: np.ndarray, probabilities: np.ndarray, column: str | None
 ) -> dict:
     """Metrics of all rows with a known label, and of each class."""
     if not len(labels):

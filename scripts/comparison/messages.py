@@ -13,7 +13,8 @@ from tqdm import tqdm
 from data import LEAKAGE_LIMIT, Dataset
 from data.near_duplicates import copies
 from gpt2.files import write_json
-from gpt2.training.runs import read_json, without_nan
+from gpt2.training.run_files import read_json
+from gpt2.training.runs import without_nan
 
 FILE = "messages.json"
 

@@ -21,7 +21,7 @@ from comparison.significance import DRAWS, LEVEL
 from comparison.summary import Summary, forgetting, reading, summarise
 from comparison.taxonomy import MESSAGE_TOKENS
 from gpt2.files import atomic_write, write_json
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 
 
 def write_report(out: Path, results: Results, check_memory: bool) -> Path:

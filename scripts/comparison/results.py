@@ -21,7 +21,7 @@ from data import Dataset
 from gpt2.config import GPT2Config
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 
 MEASURED = ("accuracy", "precision", "recall", "f1", "roc_auc")
 

@@ -27,7 +27,7 @@ from comparison.rows import Row
 from data.own_tables import TableSettings
 from gpt2.errors import InputError
 from gpt2.files import write_json
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 
 SCRIPT = ROOT / "scripts" / "finetune_spam.py"
 FIRST_SEED = 123

@@ -11,7 +11,7 @@ from comparison.results import Results
 from comparison.summary import Summary, rank_reading
 from comparison.taxonomy import dissect
 from gpt2.config import SIZES
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 from peft.quantization import bits_per_weight
 
 

@@ -11,7 +11,8 @@ from data import load_dataset
 from data.baselines import tfidf
 from gpt2.errors import InputError, RunError
 from gpt2.files import atomic_write, write_json
-from gpt2.training.runs import read_json, without_nan
+from gpt2.training.run_files import read_json
+from gpt2.training.runs import without_nan
 from reproduction.evidence import fisher, messages_of, published_count
 from reproduction.rows import SPLITS, Row, every_row
 

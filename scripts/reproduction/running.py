@@ -35,12 +35,12 @@ from gpt2.training.finetune import Progress, evaluate, finetune, make_optimizer
 from gpt2.training.frozen_features import choose_batching
 from gpt2.training.recipe import BOOK, Recipe
 from gpt2.training.reference import restore_generator
+from gpt2.training.run_files import read_json
 from gpt2.training.runs import (
     STATE_FILE,
     load_state,
     locked,
     open_run,
-    read_json,
     save_state,
     versions,
     without_nan,

@@ -21,7 +21,7 @@ from gpt2.checkpoints.weights import load_gpt2
 from gpt2.devices import choose_device
 from gpt2.errors import InputError
 from gpt2.files import write_json
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 from reproduction.costs import too_large
 from reproduction.process import alone
 from reproduction.rows import Row, every_row

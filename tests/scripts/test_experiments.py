@@ -14,7 +14,7 @@ from comparison.rows import Row, read_row, read_rows
 from gpt2 import GPT2, GPT2Config, save_gpt2
 from gpt2.config import SIZES
 from gpt2.errors import InputError
-from gpt2.training.runs import read_json
+from gpt2.training.run_files import read_json
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "experiments").rglob("*.toml"))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common import scoring
+from common import answers, scoring
 from peft.estimator import TextClassifier
 
 
@@ -121,10 +121,10 @@ def test_standard_input_is_answered_line_by_line(run, capsys):
             yield b"second"
 
     classifier = TextClassifier.load(run)
-    scoring.print_stream(classifier, Slow(), as_json=False)
+    answers.print_stream(classifier, Slow(), as_json=False)
     assert capsys.readouterr().out.endswith("\tsecond\n")
     with pytest.raises(ValueError, match="standard input, line 2: a byte that is not UTF-8"):
-        scoring.print_stream(classifier, io.BytesIO(b"ok\n\xff\n"), as_json=False)
+        answers.print_stream(classifier, io.BytesIO(b"ok\n\xff\n"), as_json=False)
 
 
 def test_json_has_every_class(command, run):

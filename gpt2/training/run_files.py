@@ -1,0 +1,30 @@
+"""Reading a run's folder (gpt2/training/runs.py says what is in it). Apart, so that a command that only uses a run need
+not import what training needs."""
+
+import json
+from pathlib import Path
+
+from gpt2.errors import InputError
+
+
+def read_run(folder: Path) -> dict:
+    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
+    config = read_json(folder / "config.json")
+    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
+        raise InputError(f"{folder} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
+    if not (folder / "adapter").is_dir():
+        raise InputError(f"{folder} has no adapter yet: its run was not finished; repeat its command with this folder")
+    return config
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object, or {} when the file is not there. Raises InputError when it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return content
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); delete this file and run again") from error
