@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch
 from gpt2 import GPT2, GPT2Config
 from gpt2.checkpoints.weights import save_gpt2
 
+ROOT = Path(__file__).parents[2]
 QUESTION = "Is the following text 'spam'? Answer with 'yes' or 'no':"
 
 
@@ -147,3 +150,17 @@ def test_a_vocabulary_beyond_the_tokenizers_is_written_without_it(options, comma
     result = command("generate", "I", "You", "--model", tmp_path / "padded", "--max-new-tokens", 8, *options)
     assert result.status == 0, result.err
     assert command("generate", "I", "--model", tmp_path / "padded", "--max-new-tokens", 8, *options).status == 0
+
+
+@pytest.mark.slow
+def test_the_first_answer_waits_for_no_library_that_it_does_not_need(trained):
+    code = (
+        "import runpy, sys; sys.argv = ['scripts/classify.py', sys.argv[1], 'hello']; sys.path.insert(0, 'scripts')\n"
+        "try: runpy.run_path('scripts/classify.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in ('sklearn', 'pandas', 'scipy', 'sympy', 'torch._dynamo') if name in sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(trained("lora", "--rank", 4))]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    answer, needless = result.stdout.split("\n")[:2]
+    assert answer.endswith("hello") and needless == ""
