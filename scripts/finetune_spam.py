@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_list, method_options
-from common.recipes import RECIPE_OPTIONS, add_training_arguments, lr_source, make_recipe
+from common.recipes import (
+    RECIPE_OPTIONS,
+    add_classifier_arguments,
+    add_training_arguments,
+    lr_source,
+    make_recipe,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +60,8 @@ def fine_tune(
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     from common import find_lr
-    from common.experiment import Experiment, describe_run, describe_untuned, say_what_to_expect
+    from common.classifying import ClassifierExperiment, describe_run, describe_untuned
+    from common.experiment import say_what_to_expect
     from common.prepare import load_data, make_batches, run_settings, untuned
     from common.runs import new_folder, write_command
     from common.sizes import check_size
@@ -112,9 +119,9 @@ def fine_tune(
         describe_untuned(before)
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
-    run = Experiment(model, dataset, batches, recipe, device, folder, config, started, batching, features)
-    run.threshold, run.calibrate, run.untuned = args.threshold, args.calibrate, before
-    run.run(resuming)
+    parts = (model, batches, recipe, device, folder, config, started, batching, features)
+    decision = {"threshold": args.threshold, "calibrate": args.calibrate}
+    ClassifierExperiment(*parts, dataset=dataset, untuned=before, **decision).run(resuming)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -124,15 +131,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     cli.add_model_arguments(parser)
     cli.add_data_arguments(parser, protocol="published")
     add_training_arguments(parser)
+    add_classifier_arguments(parser)
     parser.add_argument("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     parser.add_argument(
         "--batching",
         choices=("packed", "padded"),
         help="packed: no padding, messages laid end to end; same results (default: packed on a CPU or with frozen "
         "blocks, else padded)",
-    )
-    parser.add_argument(
-        "--checkpointing", action="store_true", help="recompute blocks in the backward pass: less memory, more time"
     )
     parser.add_argument(
         "--feature-memory",

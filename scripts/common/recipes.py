@@ -3,7 +3,7 @@ otherwise."""
 
 import argparse
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common import cli
 
@@ -20,20 +20,14 @@ RECIPE_EPOCHS = {("source-notes", "lora"): 6}  # else those of the recipe, five
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of how to train."""
-    parser.add_argument(
-        "--recipe",
-        default="default",
-        choices=RECIPES,
-        help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
-    )
+    """Add the options of how to train, whatever the task."""
     parser.add_argument("--epochs", type=cli.positive_int, metavar="N", help="default: the recipe's, 5 or 6")
     parser.add_argument("--batch-size", type=cli.positive_int, default=8, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--max-length",
         type=cli.positive_int,
         metavar="N",
-        help="read only the first N tokens of a message: less time and memory (default: as many as the model takes)",
+        help="read only the first N tokens of a text: less time and memory (default: as many as the model takes)",
     )
     parser.add_argument(
         "--accumulate",
@@ -47,15 +41,29 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         help="learning rate (default: the method's, tuned on the practice model; for GPT-2's sizes one that others "
         "published, for other models the rule lr x 128/width: docs/learning_rates_published.md; a run says which)",
     )
+    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
+    parser.add_argument("--label-smoothing", type=float, metavar="SHARE", help="default: 0")
+    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="recompute blocks in the backward pass: less memory, more time"
+    )
+
+
+def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how to train a classifier, besides those."""
+    parser.add_argument(
+        "--recipe",
+        default="default",
+        choices=RECIPES,
+        help="source-notes, book: repeat runs published in 2024 (default: %(default)s, better and faster)",
+    )
     parser.add_argument(
         "--find-lr",
         nargs="?",
-        const="auto",
+        const="",
         metavar="FILE.png",
         help="train nothing: a short range test on training batches, printed and drawn, that suggests a learning rate",
     )
-    parser.add_argument("--weight-decay", type=float, help="default: 0.01, published recipes 0.1")
-    parser.add_argument("--seed", type=cli.seed, default=123, help="same seed, same result (default: %(default)s)")
     parser.add_argument(
         "--split-seed",
         type=cli.seed,
@@ -96,11 +104,13 @@ def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     import peft
     from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
 
+    named = getattr(args, "recipe", "default")  # only a classifier has others
     published = {"book": BOOK, "source-notes": SOURCE_NOTES}
-    recipe = published.get(args.recipe) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
-    epochs = args.epochs or RECIPE_EPOCHS.get((args.recipe, args.method))
-    overrides = {"epochs": epochs, "lr": args.lr, "weight_decay": args.weight_decay, "pooling": args.pooling}
-    overrides |= {"accumulate": args.accumulate, "class_weight": args.class_weights}
+    recipe = published.get(named) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
+    epochs = args.epochs or RECIPE_EPOCHS.get((named, args.method))
+    given = ("lr", "weight_decay", "accumulate", "label_smoothing", "pooling")
+    overrides: dict[str, Any] = {name: getattr(args, name, None) for name in given}
+    overrides |= {"epochs": epochs, "class_weight": getattr(args, "class_weights", None)}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     return dataclasses.replace(recipe, seed=args.seed, **overrides)
 
@@ -111,4 +121,5 @@ def lr_source(args: argparse.Namespace, width: int) -> str:
 
     if args.lr is not None:
         return "given by --lr"
-    return peft.METHODS[args.method].rate(width).source if args.recipe == "default" else f"recipe {args.recipe}"
+    named = getattr(args, "recipe", "default")
+    return peft.METHODS[args.method].rate(width).source if named == "default" else f"recipe {named}"

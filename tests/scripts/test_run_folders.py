@@ -184,7 +184,7 @@ def test_nothing_of_the_state_stays_mapped(tmp_path):
 
 def test_a_reader_that_leaves_early_does_not_undo_a_finished_run(command, arguments, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    experiment = importlib.import_module("common.experiment").Experiment
+    experiment = importlib.import_module("common.classifying").ClassifierExperiment
 
     def print_report(self, outcome, metrics, note):
         raise RuntimeError("nobody reads")  # like BrokenPipeError, for which ``command`` has no pipe

@@ -1,0 +1,157 @@
+"""A run that teaches a model to write: its measures on the test sources, and what is said of it.
+
+metrics.json     of train, validation and test the loss, perplexity and accuracy of target tokens; of the texts written
+                 for the test sources, and of the baselines, the measures of gpt2/text_metrics.py
+generated.csv    each test source with the text that was written, its references, and those of the baselines
+"""
+
+import csv
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import peft
+from common.cli import command_line
+from common.experiment import Experiment
+from common.text import one_line
+from data.nearest import nearest_targets
+from data.text_pairs import TextPairs
+from gpt2.beam_search import beam_search
+from gpt2.files import atomic_write
+from gpt2.model import GPT2
+from gpt2.text_metrics import measure
+from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
+from gpt2.training.distributed import is_main
+from gpt2.training.writing import WRITING, PairBatches, encode_pairs, perplexity, prompt_tokens
+
+WRITTEN_AT_A_TIME = 16  # sources
+SHOWN = ("bleu", "chrf", "nist", "rouge_l", "cider")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written: see gpt2/beam_search.py."""
+
+    max_new_tokens: int = 80
+    num_beams: int = 4
+    length_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+
+@dataclass(kw_only=True)
+class WritingExperiment(Experiment):
+    """``pairs``: what the batches were made of; ``untuned``: texts that the model wrote before training."""
+
+    pairs: TextPairs
+    separator: str
+    writing: Writing = field(default_factory=Writing)
+    test_sources: list[str] = field(default_factory=list)  # for which texts are written
+    untuned: list[str] = field(default_factory=list)
+
+    task = WRITING
+    recorded = Experiment.recorded + " task"
+
+    def epoch_line(self, row: dict) -> str:
+        """Perplexity says more of a text than accuracy."""
+        perplexities = [torch.tensor(row[f"{part}_loss"]).exp().item() for part in ("train", "validation")]
+        return "epoch {}: perplexity {:,.2f} on training, {:,.2f} on validation targets, {:.1f} s".format(
+            row["epoch"], *perplexities, row["seconds"]
+        )
+
+    def record_figures(self) -> tuple[dict, pd.DataFrame] | None:
+        """Save the adapter, measure the three parts, and write for the test sources; None in other processes."""
+        if not is_main():
+            return None
+        peft.save(self.model, self.folder / "adapter")
+        with peft.merged(self.model):
+            parts: dict[str, Any] = {
+                name: perplexity(self.model, batches, self.device, batching=self.batching)
+                for name, batches in self.batches.items()
+            }
+            texts = write_texts(self.model, self.test_sources, self.separator, self.writing)
+        if not texts:  # a plain text has no sources
+            return self.record("finished", **parts), pd.DataFrame()
+        references = self.pairs.references("test")
+        answers = [references[source] for source in self.test_sources]
+        nearest = nearest_targets(self.pairs.train, self.test_sources)
+        written = {"model": texts, "untuned": self.untuned, "nearest": nearest}
+        parts["written"] = {name: measure(found, answers) for name, found in written.items()}
+        table = pd.DataFrame({"source": self.test_sources, "written": texts, "untuned": self.untuned})
+        table = table.assign(nearest=nearest, references=[json.dumps(a, ensure_ascii=False) for a in answers])
+        with atomic_write(self.folder / "generated.csv") as temporary:
+            table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
+        return self.record("finished", sources=len(texts), **dataclasses.asdict(self.writing), **parts), table
+
+    def print_report(self, metrics: dict, table: pd.DataFrame) -> None:
+        """Which epoch was kept, perplexities, measures beside the baselines, two texts, and how to go on."""
+        print(f"\n{self.progress.kept(self.recipe)}")
+        for name in self.batches:
+            part = metrics[name]
+            print(f"{name:11} perplexity {part['perplexity']:8,.2f}, accuracy {part['accuracy']:.1%} of {part['n']:,}")
+        if len(table):
+            names = {"model": "this run", "untuned": "before training", "nearest": "nearest training source"}
+            rows = {names[name]: values for name, values in metrics["written"].items()}
+            print(f"\nTexts for {len(table):,} test sources, beside people's (higher is better):")
+            print(pd.DataFrame(rows).T[list(SHOWN)].to_string(float_format="{:.2f}".format))
+            for row in table.head(2).itertuples():
+                print(f"\nsource   {one_line(row.source)}\nwritten  {one_line(row.written)}")
+                print(f"people   {one_line(json.loads(row.references)[0])}")
+        self.print_costs(metrics)
+        source = one_line(table.source.iloc[0] if len(table) else "The")
+        print(f"Results in {self.folder}; try: {command_line('generate.py', '--adapter', self.folder, source)}")
+
+
+@torch.no_grad()
+def write_texts(model: GPT2, sources: list[str], separator: str, how: Writing) -> list[str]:
+    """A text for each source, by beam search, several sources at a time."""
+    tokenizer, device = get_tokenizer(), model.wte.weight.device
+    prompts = [torch.tensor(tokens) for tokens in prompt_tokens(sources, tokenizer, separator)]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    texts = [""] * len(prompts)
+    with tqdm(total=len(prompts), desc="writing", unit="text", leave=False, disable=None) as bar:
+        for first in range(0, len(order), WRITTEN_AT_A_TIME):
+            chosen = order[first : first + WRITTEN_AT_A_TIME]
+            lengths = [len(prompts[i]) for i in chosen]
+            tokens = torch.nn.utils.rnn.pad_sequence([prompts[i] for i in chosen], batch_first=True).to(device)
+            rows = beam_search(model, tokens, lengths=lengths, vocabulary=tokenizer.n_vocab, **dataclasses.asdict(how))
+            for i, row, n in zip(chosen, rows, lengths, strict=True):
+                new = row[n:].tolist()
+                texts[i] = tokenizer.decode([token for token in new if token != END_OF_TEXT]).strip()
+            bar.update(len(chosen))
+    return texts
+
+
+def make_pair_batches(
+    pairs: TextPairs, room: int, batch_size: int, separator: str, include_source: bool
+) -> tuple[dict[str, PairBatches], int]:
+    """Batches of the three parts, and how many targets were truncated to ``room`` tokens."""
+    cut, batches = 0, {}
+    for name in ("train", "validation", "test"):
+        part = getattr(pairs, name)
+        texts, targets = part.source.tolist(), part.target.tolist()
+        token_lists, starts, truncated = encode_pairs(texts, targets, get_tokenizer(), room, separator, include_source)
+        cut += truncated
+        batches[name] = PairBatches(token_lists, starts, batch_size)
+    return batches, cut
+
+
+def describe_pairs(model: GPT2, pairs: TextPairs, config: dict, cut: int, device: str) -> None:
+    """What was loaded, what will be trained, and whatever a person should know about either."""
+    total = config["total_parameters"]
+    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+    sizes = " / ".join(f"{len(part):,}" for part in (pairs.train, pairs.validation, pairs.test))
+    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
+    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Data     {pairs.name}: {sizes} pairs to train / validate / test")
+    for note in pairs.notes:
+        print(f"         {note}")
+    if cut:
+        print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the pairs.")
+    print(f"Method   {config['method']} {settings}".rstrip())
+    lr = f"lr {config['lr']:.2g}, {config['lr_source']}"
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), {lr}", flush=True)

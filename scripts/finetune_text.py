@@ -1,0 +1,166 @@
+"""Teach GPT-2 to write: fine-tune it on pairs of a source and a target, by any method of peft/.
+
+    python scripts/finetune_text.py --method lora                                 # bundled practice pairs
+    python scripts/finetune_text.py --method lora --data e2e --max-pairs 4000     # facts about restaurants -> sentences
+    python scripts/finetune_text.py --data mine.csv --source-column question --target-column answer
+    python scripts/finetune_text.py --data instructions.json                      # instruction, input, output (Alpaca)
+    python scripts/finetune_text.py --data plain.txt                              # no sources: more reading
+
+The loss is that of the target's tokens. At the end the model writes a text for each test source by beam search; the
+report sets BLEU and other measures beside those of the model before training and of the nearest training source.
+Leaves a folder in runs/ with metrics.json, generated.csv, history.csv, curves.png and the adapter; try it with
+    python scripts/generate.py --adapter runs/FOLDER "city[Ostby], sky[rain], wind[strong], high[12]"
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common import cli
+from common.method_options import add_method_options, method_list, method_options
+from common.recipes import add_training_arguments, lr_source, make_recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpt2.checkpoints.hub import Checkpoint
+
+
+def main(argv: list[str]) -> None:
+    started = time.perf_counter()
+    args, options = parse(argv)
+    checkpoint = cli.choose_model(args)
+
+    from gpt2.devices import choose_device
+    from gpt2.training.distributed import is_main, process_group
+
+    with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
+        if not is_main():  # of several processes one speaks
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        fine_tune(args, options, checkpoint, device, started, stack)
+
+
+def fine_tune(
+    args: argparse.Namespace,
+    options: dict,
+    checkpoint: "Checkpoint",
+    device: "torch.device",
+    started: float,
+    stack: contextlib.ExitStack,
+) -> None:
+    """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
+    import torch
+
+    import peft
+    from common.experiment import say_what_to_expect
+    from common.runs import new_folder, write_command
+    from common.writing import Writing, WritingExperiment, describe_pairs, make_pair_batches, write_texts
+    from data.text_pairs import load_pairs
+    from gpt2.checkpoints.weights import load_gpt2
+    from gpt2.devices import describe, fit_threads
+    from gpt2.tokenizer import get_tokenizer
+    from gpt2.training.batching import check_vocabulary
+    from gpt2.training.distributed import agree, is_main, main_first
+    from gpt2.training.runs import locked, open_run, versions
+
+    with main_first():
+        columns = (args.source_column, args.target_column)
+        pairs = load_pairs(args.data, *columns, assets=args.assets, encoding=args.encoding)
+        model = load_gpt2(checkpoint.source, args.assets)
+    if args.max_pairs:
+        pairs = dataclasses.replace(pairs, train=pairs.train[: args.max_pairs])
+    check_vocabulary(model.config.vocab_size, get_tokenizer())
+    fit_threads(model.config.n_embd)
+    total = sum(p.numel() for p in model.parameters())
+    recipe = make_recipe(args, model.config.n_embd)
+    separator = args.separator.encode().decode("unicode_escape")
+    sources = [source for source in pairs.references("test") if source][: args.test_sources]
+    writing = Writing(args.max_new_tokens, args.num_beams, args.length_penalty, args.no_repeat_ngram_size)
+
+    untuned = write_texts(model.to(device), sources, separator, writing)
+    torch.manual_seed(args.seed)
+    peft.apply(model, args.method, **options)
+    room = model.config.n_positions - model.virtual_positions()
+    room = min(args.max_length or room, room)
+    batches, cut = make_pair_batches(pairs, room, args.batch_size, separator, args.include_source)
+    config = {
+        "task": "writing",
+        "method": args.method,
+        "options": model.peft.options,
+        "model": checkpoint.source,
+        "model_asked_for": args.model,
+        "data": args.data,
+        "source_column": args.source_column,
+        "target_column": args.target_column,
+        "max_pairs": args.max_pairs,
+        "separator": separator,
+        "include_source": args.include_source,
+        "batch_size": args.batch_size,
+        **dataclasses.asdict(recipe),
+        **dataclasses.asdict(writing),
+        "test_sources": len(sources),
+        "device": str(device),
+        "total_parameters": total,
+        "max_length": room,
+        "lr_source": lr_source(args, model.config.n_embd),
+        "data_sha256": pairs.sha256(),
+        "base_sha256": model.peft.base_fingerprints["float32"],
+        "versions": versions(),
+    }
+    folder = Path(args.out or agree(str(new_folder(args.method))))
+    with main_first():
+        if is_main():
+            stack.enter_context(locked(folder))
+        resuming = open_run(folder, config)
+        if is_main():
+            write_command(folder, args.given)
+    describe_pairs(model, pairs, config, cut, describe(device))
+    if device.type == "cpu" and checkpoint.name != "practice":
+        say_what_to_expect(model, batches["train"], recipe.epochs)
+    model.checkpointing = args.checkpointing
+    parts = (model, batches, recipe, device, folder, config, started)
+    texts = {"separator": separator, "writing": writing, "test_sources": sources, "untuned": untuned}
+    WritingExperiment(*parts, pairs=pairs, **texts).run(resuming)
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
+    """The settings of the run, and the options of its method."""
+    parser = cli.Parser(description=f"{__doc__}\n{method_list()}")
+    add = parser.add_argument
+    add("--method", default="lora", metavar="NAME", help="one of those below (default: %(default)s)")
+    cli.add_model_arguments(parser)
+    add(
+        "--data",
+        default="practice",
+        metavar="NAME|FILE",
+        help="practice, e2e (12 MB, downloaded once), or a .csv, .tsv, .jsonl, .parquet, .json or .txt file (default: "
+        "%(default)s)",
+    )
+    add("--source-column", default="source", metavar="NAME", help="of a table (default: %(default)s)")
+    add("--target-column", default="target", metavar="NAME", help="of a table (default: %(default)s)")
+    add("--encoding", default="utf-8", help="of a table or text, such as cp1252 (default: %(default)s)")
+    add("--max-pairs", type=cli.positive_int, metavar="N", help="train on the first N pairs only")
+    add("--separator", default="\\n", metavar="TEXT", help="between source and target (default: \\n, a line break)")
+    add("--include-source", action="store_true", help="learn to write the sources, too")
+    add_training_arguments(parser)
+    add("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
+    group = parser.add_argument_group("writing for the test sources")
+    add = group.add_argument
+    add("--test-sources", type=cli.positive_int, default=200, metavar="N", help="at most (default: %(default)s)")
+    add("--max-new-tokens", type=cli.positive_int, default=80, metavar="N", help="default: %(default)s")
+    add("--num-beams", type=cli.positive_int, default=4, metavar="N", help="1 is greedy (default: %(default)s)")
+    add("--length-penalty", type=float, default=1.0, metavar="P", help="larger: longer texts (default: %(default)s)")
+    add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no N tokens twice (default: they may)")
+    add_method_options(parser)
+    argv = cli.with_settings(argv)
+    args = parser.parse_args(argv)
+    args.given = argv
+    return args, method_options(parser, args, {})
+
+
+if __name__ == "__main__":
+    cli.run(main)
