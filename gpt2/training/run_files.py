@@ -7,11 +7,20 @@ from pathlib import Path
 from gpt2.errors import InputError
 
 
-def read_run(folder: Path) -> dict:
-    """The settings of a run that has an adapter. Raises InputError when the folder is something else."""
+KEYS = {  # task -> what config.json must say, and the command that makes such a run
+    "classifying": ({"model", "classes", "pooling", "max_length", "pad_to"}, "finetune_spam.py"),
+    "writing": ({"model", "separator", "max_length"}, "finetune_text.py"),
+}
+
+
+def read_run(folder: Path, task: str = "classifying") -> dict:
+    """The settings of a run of this task that has an adapter. Raises InputError when the folder is something else."""
     config = read_json(folder / "config.json")
-    if not {"model", "classes", "pooling", "max_length", "pad_to"} <= config.keys():
-        raise InputError(f"{folder} is not the folder of a run: no usable config.json in it; see finetune_spam.py")
+    (keys, command), other = KEYS[task], config.get("task", "classifying")
+    if config and other != task:
+        raise InputError(f"{folder} is a run for {other}, not for {task}; name one that {command} made")
+    if not keys <= config.keys():
+        raise InputError(f"{folder} is not the folder of a run: no usable config.json in it; see {command}")
     if not (folder / "adapter").is_dir():
         raise InputError(f"{folder} has no adapter yet: its run was not finished; repeat its command with this folder")
     return config
