@@ -86,7 +86,8 @@ def fine_tune(
     peft.apply(model, args.method, **options)
     room = model.config.n_positions - model.virtual_positions()
     room = min(args.max_length or room, room)
-    batches, cut = make_pair_batches(pairs, room, args.batch_size, separator, args.include_source)
+    how = (args.batch_size, separator, args.include_source, args.evaluation_pairs)
+    batches, cut = make_pair_batches(pairs, room, *how)
     config = {
         "task": "writing",
         "method": args.method,
@@ -103,6 +104,7 @@ def fine_tune(
         **dataclasses.asdict(recipe),
         **dataclasses.asdict(writing),
         "test_sources": len(sources),
+        "evaluation_pairs": args.evaluation_pairs,
         "device": str(device),
         "total_parameters": total,
         "max_length": room,
@@ -124,7 +126,7 @@ def fine_tune(
     model.checkpointing = args.checkpointing
     parts = (model, batches, recipe, device, folder, config, started)
     texts = {"separator": separator, "writing": writing, "test_sources": sources, "untuned": untuned}
-    WritingExperiment(*parts, pairs=pairs, **texts).run(resuming)
+    WritingExperiment(*parts, pairs=pairs, evaluated=args.evaluation_pairs, **texts).run(resuming)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -144,6 +146,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     add("--target-column", default="target", metavar="NAME", help="of a table (default: %(default)s)")
     add("--encoding", default="utf-8", help="of a table or text, such as cp1252 (default: %(default)s)")
     add("--max-pairs", type=cli.positive_int, metavar="N", help="train on the first N pairs only")
+    add(
+        "--evaluation-pairs",
+        type=cli.positive_int,
+        default=1000,
+        metavar="N",
+        help="measure perplexity on at most N pairs of each part (default: %(default)s)",
+    )
     add("--separator", default="\\n", metavar="TEXT", help="between source and target (default: \\n, a line break)")
     add("--include-source", action="store_true", help="learn to write the sources, too")
     add_training_arguments(parser)

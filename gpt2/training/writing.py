@@ -19,7 +19,7 @@ from gpt2.devices import autocast, to_device
 from gpt2.errors import InputError
 from gpt2.language import next_token_labels, target_logits, targets
 from gpt2.tokenizer import END_OF_TEXT
-from gpt2.training.batching import Batch, MessageBatches
+from gpt2.training.batching import Batch, MessageBatches, Tokens
 from gpt2.training.finetune import Task
 
 SEPARATOR = "\n"  # between source and target
@@ -28,8 +28,12 @@ SEPARATOR = "\n"  # between source and target
 class PairBatches(MessageBatches):
     """Pairs in batches, as MessageBatches serves messages: ``starts`` says where each text's target begins."""
 
-    def __init__(self, token_lists: Sequence[Sequence[int]], starts: Sequence[int], batch_size: int):
+    def __init__(self, token_lists: Sequence[Tokens], starts: Sequence[int], batch_size: int):
         super().__init__(token_lists, starts, batch_size)
+
+    def first_pairs(self, count: int) -> "PairBatches":
+        """At most the first ``count`` pairs."""
+        return PairBatches(self.token_lists[:count], self.labels[:count], self.batch_size)
 
     def _batch(self, chosen: list[int]) -> Batch:
         tokens, lengths, starts = super()._batch(chosen)

@@ -52,6 +52,7 @@ class WritingExperiment(Experiment):
     writing: Writing = field(default_factory=Writing)
     test_sources: list[str] = field(default_factory=list)  # for which texts are written
     untuned: list[str] = field(default_factory=list)
+    evaluated: int = 1000  # pairs of each part, at most, whose perplexity is measured
 
     task = WRITING
     recorded = Experiment.recorded + " task"
@@ -70,7 +71,7 @@ class WritingExperiment(Experiment):
         peft.save(self.model, self.folder / "adapter")
         with peft.merged(self.model):
             parts: dict[str, Any] = {
-                name: perplexity(self.model, batches, self.device, batching=self.batching)
+                name: perplexity(self.model, batches.first_pairs(self.evaluated), self.device, batching=self.batching)
                 for name, batches in self.batches.items()
             }
             texts = write_texts(self.model, self.test_sources, self.separator, self.writing)
@@ -127,12 +128,13 @@ def write_texts(model: GPT2, sources: list[str], separator: str, how: Writing) -
 
 
 def make_pair_batches(
-    pairs: TextPairs, room: int, batch_size: int, separator: str, include_source: bool
+    pairs: TextPairs, room: int, batch_size: int, separator: str, include_source: bool, evaluated: int
 ) -> tuple[dict[str, PairBatches], int]:
-    """Batches of the three parts, and how many targets were truncated to ``room`` tokens."""
+    """Batches of the three parts, of those to evaluate on at most the first ``evaluated`` pairs, and how many targets
+    were truncated to ``room`` tokens."""
     cut, batches = 0, {}
     for name in ("train", "validation", "test"):
-        part = getattr(pairs, name)
+        part = getattr(pairs, name)[: None if name == "train" else evaluated]
         texts, targets = part.source.tolist(), part.target.tolist()
         token_lists, starts, truncated = encode_pairs(texts, targets, get_tokenizer(), room, separator, include_source)
         cut += truncated

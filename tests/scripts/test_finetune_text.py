@@ -1,0 +1,148 @@
+"""Teaching to write: a run from table to texts, what it leaves, what resumes, and bad tables."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.text_pairs import INSTRUCTION_WITH_INPUT, load_pairs
+
+ROOT = Path(__file__).parents[2]
+COLOURS = ("red", "green", "blue", "grey", "black", "white", "brown", "pink", "yellow", "silver", "gold", "violet")
+SHORT = ("--epochs", 1, "--test-sources", 4, "--max-new-tokens", 12, "--num-beams", 2)
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    rows = [(f"colour[{colour}]", f"It is {colour}{mark}") for colour in COLOURS for mark in (".", "!")]
+    pd.DataFrame(rows, columns=["mr", "ref"]).to_csv(tmp_path / "pairs.csv", index=False)
+    return tmp_path / "pairs.csv"
+
+
+@pytest.fixture
+def arguments(table, tmp_path) -> list:
+    columns = ["--source-column", "mr", "--target-column", "ref"]
+    return ["--model", "practice", "--data", table, *columns, "--out", tmp_path / "run", *SHORT]
+
+
+@pytest.mark.slow
+def test_a_run_and_what_it_leaves(command, arguments, tmp_path):
+    result = command("finetune_text", "--method", "lora", "--lr", "1e-2", *arguments, "--epochs", 6)
+    assert result.status == 0, result.err
+    assert "nearest training source" in result.out and "before training" in result.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["status"] == "finished" and metrics["task"] == "writing"
+    assert metrics["test"]["perplexity"] < 100 < metrics["test"]["n"] * 20
+    assert set(metrics["written"]) == {"model", "untuned", "nearest"}
+    generated = pd.read_csv(tmp_path / "run" / "generated.csv")
+    references = load_pairs(arguments[3], "mr", "ref").references("test")
+    assert len(generated) == metrics["sources"] == len(set(generated.source)) and set(generated.source) <= set(
+        references
+    )
+    assert [json.loads(cell) for cell in generated.references] == [references[source] for source in generated.source]
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history.validation_loss.iloc[-1] < history.validation_loss.iloc[0]
+
+    beams = ["--num-beams", 2, "--max-new-tokens", 12]
+    again = command("generate", "--adapter", tmp_path / "run", generated.source[0], *beams)
+    assert again.out.strip() == str(generated.written[0]).strip()  # the same model writes the same text
+    assert command("classify", tmp_path / "run", "hello").err.count("is a run for writing, not for classifying") == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes_as_if_nothing_had_happened(command, arguments, tmp_path, monkeypatch):
+    settings = ["--method", "bitfit", *arguments, "--epochs", 2]
+    assert command("finetune_text", *settings).status == 0
+    whole = (tmp_path / "run" / "history.csv").read_text()
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    experiment = importlib.import_module("common.experiment").Experiment
+    after = experiment.after_epoch
+
+    def then_interrupt(self, progress):
+        after(self, progress)
+        if progress.epoch == 1:
+            raise KeyboardInterrupt
+
+    settings[settings.index(tmp_path / "run")] = tmp_path / "second"
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "after_epoch", then_interrupt)
+        assert command("finetune_text", *settings).status == 130
+    assert "Resuming" in command("finetune_text", *settings).out
+    columns = ["epoch", "train_loss", "validation_loss"]
+    both = [pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("run", "second")]
+    pd.testing.assert_frame_equal(*both)
+    assert whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "selective", "prefix", "prompt", "adapter", "ia3", "qlora", "dora"])
+def test_every_family_learns_to_write(method, command, arguments):
+    result = command("finetune_text", "--method", method, *arguments)
+    assert result.status == 0, result.err
+    assert "Results in" in result.out
+
+
+def test_head_has_nothing_to_train(command, arguments):
+    result = command("finetune_text", "--method", "head", *arguments)
+    assert result.status == 2 and result.err.count("\n") == 1 and "head trains nothing" in result.err
+
+
+@pytest.mark.parametrize(
+    "content, options, expected",
+    [
+        ("mr,ref\na,\nb,x\n", [], "line 2: the target is empty (1 in all)"),
+        ("mr,ref\na,x\nb,y\n", [], "has 2 different sources"),
+        ("source,ref\na,x\n", [], "no column 'mr'"),
+        ("mr,ref\n" + "word " * 400 + ",x\nb,y\nc,z\n", [], "leaves no room for a target within 256"),
+        ("mr,ref\na,x\nb,y\nc,z\n", ["--target-column", "mr"], "source and target are both to come from column 'mr'"),
+        ("mr,ref\na,x\nb,y\nc,z\n", ["--label-smoothing", "1.5"], "--label-smoothing"),
+        ("mr,ref\na,x\nb,y\nc,z\n", ["--length-penalty", "nan"], "--length-penalty"),
+    ],
+)
+def test_bad_tables_and_settings_get_one_line_and_leave_nothing(content, options, expected, command, table, arguments):
+    table.write_text(content)
+    result = command("finetune_text", *arguments, *options)
+    assert result.status == 2 and expected in result.err and result.err.count("\n") == 1
+    assert not (table.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, expected",
+    [
+        ("a.json", "[{}", "is not JSON"),
+        ("a.json", '{"a": 1}', "holds dict, expected a list"),
+        ("a.json", '[{"instruction": "Say hi", "output": ""}]', "entry 1: the output is empty"),
+        ("a.json", '[{"instruction": 3, "output": "x"}]', "entry 1: expected an object with the texts"),
+        ("a.txt", "short", "too few to train on"),
+        ("missing.csv", None, "does not exist"),
+        ("nothing", None, "no pairs named"),
+    ],
+)
+def test_bad_files_get_one_line(name, content, expected, command, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    result = command("finetune_text", "--model", "practice", "--data", tmp_path / name if "." in name else name)
+    assert result.status == 2 and expected in result.err and result.err.count("\n") == 1
+
+
+def test_instructions_and_plain_texts(tmp_path):
+    entries = [{"instruction": f"Add {i}", "input": "1" if i % 2 else "", "output": str(i + 1)} for i in range(20)]
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    pairs = load_pairs(tmp_path / "a.json")
+    assert INSTRUCTION_WITH_INPUT.format(instruction="Add 3", input="1") in set(
+        pd.concat([pairs.train, pairs.validation, pairs.test]).source
+    )
+    (tmp_path / "a.txt").write_text("\n\n".join(f"Paragraph {i}. " + "A word and more. " * 30 for i in range(40)))
+    plain = load_pairs(tmp_path / "a.txt")
+    assert set(plain.train.source) == {""} and plain.train.target.iloc[0].startswith("Paragraph 0.")
+    assert len(plain.train) > len(plain.test) > len(plain.validation) > 0
+
+
+def test_e2e_as_published():
+    pytest.importorskip("pooch")
+    pairs = load_pairs("e2e")
+    assert [len(part) for part in (pairs.train, pairs.validation, pairs.test)] == [42_061, 4_672, 4_693]
+    sources = [set(part.source) for part in (pairs.train, pairs.validation, pairs.test)]
+    assert [len(part) for part in sources] == [4_862, 547, 630] and not sources[0] & sources[2]
