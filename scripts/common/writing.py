@@ -24,7 +24,7 @@ from data.text_pairs import TextPairs
 from gpt2.beam_search import beam_search
 from gpt2.files import atomic_write
 from gpt2.model import GPT2
-from gpt2.text_metrics import measure
+from gpt2.text_metrics import bleu_intervals, measure
 from gpt2.tokenizer import END_OF_TEXT, get_tokenizer
 from gpt2.training.distributed import is_main
 from gpt2.training.writing import WRITING, PairBatches, encode_pairs, perplexity, prompt_tokens
@@ -81,7 +81,8 @@ class WritingExperiment(Experiment):
         answers = [references[source] for source in self.test_sources]
         nearest = nearest_targets(self.pairs.train, self.test_sources)
         written = {"model": texts, "untuned": self.untuned, "nearest": nearest}
-        parts["written"] = {name: measure(found, answers) for name, found in written.items()}
+        intervals = bleu_intervals(written, answers)
+        parts["written"] = {name: measure(found, answers) | intervals[name] for name, found in written.items()}
         table = pd.DataFrame({"source": self.test_sources, "written": texts, "untuned": self.untuned})
         table = table.assign(nearest=nearest, references=[json.dumps(a, ensure_ascii=False) for a in answers])
         with atomic_write(self.folder / "generated.csv") as temporary:
@@ -99,6 +100,8 @@ class WritingExperiment(Experiment):
             rows = {names[name]: values for name, values in metrics["written"].items()}
             print(f"\nTexts for {len(table):,} test sources, beside people's (higher is better):")
             print(pd.DataFrame(rows).T[list(SHOWN)].to_string(float_format="{:.2f}".format))
+            spread = ", ".join(f"{names[name]} ± {v['half_width']:.2f}" for name, v in metrics["written"].items())
+            print(f"(95 % intervals of BLEU by paired bootstrap over the sources: {spread})")
             for row in table.head(2).itertuples():
                 print(f"\nsource   {one_line(row.source)}\nwritten  {one_line(row.written)}")
                 print(f"people   {one_line(json.loads(row.references)[0])}")

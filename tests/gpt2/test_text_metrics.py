@@ -1,9 +1,11 @@
 """Measures of written texts: by hand, at their limits, and as other programs give them."""
 
+import math
+
 import pytest
 
 from gpt2 import InputError
-from gpt2.text_metrics import cider, measure, rouge_l, words_of
+from gpt2.text_metrics import bleu_intervals, cider, measure, rouge_l, words_of
 
 TEXTS = ["Blue Spice is a pub.", "The Mill is a cheap restaurant by the river .", "a a a a pub"]
 REFERENCES = [
@@ -58,3 +60,16 @@ def test_an_empty_text_is_worth_nothing_and_stops_nothing():
 def test_bad_input(texts, references, expected):
     with pytest.raises(InputError, match=expected):
         measure(texts, references)
+
+
+def test_intervals_tell_a_difference_from_chance():
+    references = [[f"the {place} is a cheap pub by the river number {i}"] for i, place in enumerate("abcdefghij" * 5)]
+    right = [group[0] for group in references]
+    wrong = ["there is nothing to be said of it at all"] * 50
+    one, other = (
+        [r if i % 2 == half else w for i, (r, w) in enumerate(zip(right, wrong, strict=True))] for half in (0, 1)
+    )
+    found = bleu_intervals({"one": one, "other": other, "right": right, "wrong": wrong}, references, draws=200)
+    assert found["right"]["bleu"] == pytest.approx(100) and found["right"]["half_width"] == pytest.approx(0, abs=1e-6)
+    assert found["one"]["half_width"] > 5 and math.isnan(found["one"]["p"])
+    assert found["wrong"]["p"] < 0.01 and found["right"]["p"] < 0.01 and found["other"]["p"] > 0.3
