@@ -44,7 +44,7 @@ def nearest_words(nearest):
             raise Wrong(f"expected shape (P, k) = (4, {k}), not {tuple(answer.shape)}")
         if answer.is_floating_point():
             raise Wrong("these are similarities; the task asks for the numbers of the tokens")
-        right = cosine.topk(k).indices
+        answer, right = answer.long(), cosine.topk(k).indices
         if torch.equal(answer, right):
             continue
         if torch.equal(answer, (vectors @ wte.T).topk(k).indices):

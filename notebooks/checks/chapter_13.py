@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import peft
-from checks import close, returned
+from checks import close, forbidden, whole_number
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 
@@ -14,8 +14,7 @@ from gpt2 import GPT2, GPT2Config
 def count(ia3_parameters):
     for C, L in ((24, 3), (10, 7)):
         for queries in (False, True):
-            answer, right = ia3_parameters(C, L, queries), L * C * (7 if queries else 6)
-            returned(answer)
+            answer, right = whole_number(ia3_parameters(C, L, queries)), L * C * (7 if queries else 6)
             if answer == right:
                 continue
             if answer == L * C * (4 if queries else 3):
@@ -117,8 +116,9 @@ def from_scratch(my_ia3):
         model.load_state_dict(plain.state_dict())
     peft.apply(package, "ia3").eval()
     modules = [type(module) for module in mine.modules()]
-    factors = my_ia3(mine)
-    if not isinstance(factors, list) or len(factors) != 3:
+    with forbidden(my_ia3, "write it without peft", "peft"):
+        factors = my_ia3(mine)
+    if not isinstance(factors, list | tuple) or len(factors) != 3:
         raise Wrong("return a list with one dictionary per block")
     for own in factors:
         if not isinstance(own, dict) or set(own) != {"k", "v", "ff"}:
