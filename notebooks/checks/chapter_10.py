@@ -71,7 +71,7 @@ def dylora_delta(function):
         raise Wrong(f"the numbers at rank {b} are not right; which rows of A and columns of B take part?")
 
 
-@exercise("10.4")
+@exercise("10.4", inside=True)
 def dora_link(DoRALink):
     linear = nn.Linear(6, 4).requires_grad_(False)
     x, before = torch.randn(3, 6), linear.weight.detach().clone()
@@ -113,7 +113,7 @@ def dora_link(DoRALink):
         raise Wrong("after backward(), magnitude or B has no gradient")
 
 
-@exercise("10.5")
+@exercise("10.5", inside=True)
 def conv_with_lora(Conv2dWithLoRA):
     for stride, padding, bias in ((1, 0, True), (2, 1, False), (1, 1, True)):
         torch.manual_seed(5)

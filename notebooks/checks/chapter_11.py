@@ -34,7 +34,7 @@ def parameters(adapter_parameters):
             raise Wrong(f"for {method!r} with C={C}, L={L}, m={m} you say {answer}; write down the two layers' shapes")
 
 
-@exercise("11.2")
+@exercise("11.2", inside=True)
 def own_adapter(MyAdapter):
     torch.manual_seed(1)
     adapter, x = MyAdapter(6, 3, 0.5), torch.randn(2, 4, 6)
