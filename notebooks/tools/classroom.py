@@ -71,13 +71,17 @@ def run_grade(args: argparse.Namespace) -> None:
 
     from gpt2.errors import InputError
     from gpt2.files import atomic_write
-    from tools.files import choose
-    from tools.grading import COLUMNS, Limits, find, grade_all, summary
+    from tools.files import chapters, choose
+    from tools.grading import COLUMNS, grade_all, summary
+    from tools.grading_process import Limits
+    from tools.handed_in import find
 
     folder = Path(args.submissions)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected one with a folder for each student in it")
-    tasks = find(folder, choose(args.only))
+    tasks, remarks = find(folder, choose(args.only), chapters())
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     if not args.only:
         handed_in = {task.chapter for task in tasks if task.problem != "not handed in"}
         tasks = [task for task in tasks if task.chapter in handed_in]

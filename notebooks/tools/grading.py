@@ -3,47 +3,14 @@
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
 
 from nbformat import NotebookNode
 
 from tools.files import EXERCISE, code_cells, exercise_of, exercises, read
 from tools.grading_process import RUNNING, Judge, Limits, end, run
+from tools.handed_in import LARGEST_FILE, Task
 
-LARGEST_FILE = 50_000_000  # bytes
 COLUMNS = ("student", "chapter", "exercise", "right", "hint", "seconds", "error")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One chapter of one student. ``problem`` says why there is nothing to run."""
-
-    student: str
-    original: Path
-    file: Path | None
-    problem: str = ""
-
-    @property
-    def chapter(self) -> str:
-        return self.original.stem
-
-
-def find(folder: Path, originals: dict[str, Path]) -> list[Task]:
-    """What to grade in SUBMISSIONS/student/NN_….ipynb: every one of these chapters, for every student."""
-    tasks = []
-    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for number, original in originals.items():
-            found = sorted(path for path in student.glob(f"{number}_*.ipynb") if path.is_file())
-            exact = [path for path in found if path.name == original.name]
-            found = exact or found
-            problem = ""
-            if not found:
-                problem = "not handed in"
-            elif len(found) > 1:
-                problem = f"several files for this chapter: {', '.join(path.name for path in found)}"
-            tasks.append(Task(student.name, original, found[0] if len(found) == 1 else None, problem))
-    return tasks
 
 
 def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = False) -> list[dict]:
