@@ -10,7 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+sys.path[0] = str(Path(__file__).resolve().parents[2])  # our peft, before another one
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
 def main() -> None:

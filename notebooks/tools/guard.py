@@ -9,7 +9,10 @@ import sys
 import types
 
 OWN = ("course", "checks", "gpt2", "peft", "data", "tools")  # here no name may be new, either
-WATCHED = (*OWN, "torch", "numpy", "math", "builtins", "json", "os", "hmac", "random", "functools")
+WATCHED = (*OWN, "numpy", "math", "builtins", "json", "os", "hmac", "random", "functools")  # with all within
+TORCH = ("", ".functional", ".linalg", "._tensor", ".nn", ".nn.functional", ".nn.init", ".nn.parameter")
+TORCH += (".nn.modules.module", ".nn.modules.linear", ".nn.modules.conv", ".utils._python_dispatch")
+BY_ITSELF = ("torch.manual_seed",)  # PyTorch wraps it when an optimiser is first made
 FIXED = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
 
 
@@ -17,7 +20,8 @@ class Guard:
     """What the watched modules hold, when it is made."""
 
     def __init__(self):
-        names = [name for name in sys.modules if name.split(".")[0] in WATCHED]
+        torch = [f"torch{name}" for name in TORCH]
+        names = [name for name in sys.modules if name.split(".")[0] in WATCHED or name in torch]
         self.modules = {name: sys.modules[name] for name in names}
         self.before = {name: content(module) for name, module in self.modules.items()}
 
@@ -30,8 +34,10 @@ class Guard:
             if new == old:
                 continue
             for part in {**old, **new}:
-                own = name.split(".")[0] in OWN or hasattr(builtins, part)  # a new name that hides a builtin
-                if new.get(part) != old.get(part) and (part in old or (own and "[" not in part)):
+                own = name.split(".")[0] in OWN or hasattr(builtins, part) or "." in part  # or hides what was there
+                imported = part not in old and f"{name}.{part}" in sys.modules
+                excused = imported or f"{name}.{part}" in BY_ITSELF
+                if new.get(part) != old.get(part) and (part in old or own) and not excused:
                     return f"{name}.{part}"
         return None
 
@@ -42,9 +48,9 @@ def content(module: types.ModuleType) -> dict:
     for name, value in list(vars(module).items()):
         if isinstance(value, FIXED) or (callable(value) and not name.startswith("__")):
             found[name] = mark(value)
-        if isinstance(value, dict) and module.__name__.split(".")[0] in OWN:  # such as the register of checks
+        if isinstance(value, dict) and name == "CHECKS":
             found |= {f"{name}[{key!r}]": mark(part) for key, part in value.items()}
-        if isinstance(value, type) and value.__module__.split(".")[0] in WATCHED:
+        if isinstance(value, type) and value.__module__ == module.__name__:
             for part, inner in list(vars(value).items()):
                 if callable(inner) or isinstance(inner, property | classmethod | staticmethod):
                     found[f"{name}.{part}"] = mark(inner)
@@ -52,4 +58,5 @@ def content(module: types.ModuleType) -> dict:
 
 
 def mark(value: object) -> tuple:
-    return id(value), id(getattr(value, "__code__", None)), id(getattr(value, "__defaults__", None))
+    inner = (id(value.__code__), id(value.__defaults__)) if isinstance(value, types.FunctionType) else ()
+    return id(value), *inner

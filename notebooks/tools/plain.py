@@ -18,7 +18,7 @@ import numpy as np
 
 torch = sys.modules.get("torch")  # a course without it needs none of it; importing it takes seconds
 Absent = type("Absent", (), {})
-Tensor, Module, Parameter = (torch.Tensor, torch.Module, torch.Parameter) if torch else (Absent,) * 3
+Tensor, Module, Parameter = (torch.Tensor, torch.nn.Module, torch.nn.Parameter) if torch else (Absent,) * 3
 SLOTS = ("_parameters", "_buffers", "_modules")
 TRUSTED = ("torch.nn.modules.", "gpt2.", "peft.")  # where a module's class may stand
 STREAMS = (Iterator, KeysView, ValuesView, range, set, frozenset)  # become lists

@@ -1,6 +1,7 @@
 """What a submission may try to be called right: none of it must work, nor cost another exercise its points."""
 
 import csv
+import importlib
 
 import pytest
 
@@ -130,3 +131,35 @@ def test_a_teacher_is_told_what_was_replaced(tiny, tmp_path, capsys):
     found = graded(tiny, tmp_path, {"anna": WRONG + ATTACKS["replaces the function that looks"]}, False)
     assert "the submission replaces course.look" in found["anna"][0]["error"]
     assert "anna" in capsys.readouterr().err
+
+
+REAL = {
+    "02.1": (
+        "torch.allclose = torch.equal = lambda *a, **k: True\ndef causal_weights(scores):\n    return scores",
+        "02",
+    ),
+    "11.2": ("torch.Tensor.allclose = lambda *a, **k: True\nclass MyAdapter(torch.nn.Module):\n    pass", "11"),
+}
+
+
+@pytest.mark.slow
+def test_the_courses_own_chapters(tiny, scripts, monkeypatch, tmp_path):
+    """All solutions get all points; an answer that replaces a function of PyTorch gets none."""
+    files = importlib.reload(scripts.files)
+    for path in files.SOLUTIONS.glob("*.ipynb"):
+        tiny.hand_in("solver", files.read(path), path.name)
+    for name, (source, chapter) in REAL.items():
+        path = next(files.NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
+        notebook = files.read(path)
+        next(cell for cell in notebook.cells if cell.id == f"exercise-{name.replace('.', '-')}").source = (
+            "import torch\n" + source
+        )
+        tiny.hand_in("attacker", notebook, path.name)
+    out = tmp_path / "grades.csv"
+    assert tiny.call("classroom", "grade", tiny.submissions, "--out", out, "--quick", "--jobs", 2) == 0
+    with open(out, encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert not [row for row in rows if row["student"] == "solver" and row["right"] == "0"]
+    assert not [row for row in rows if row["student"] == "attacker" and row["right"] == "1"]
+    told = {row["exercise"]: row["error"] for row in rows if row["student"] == "attacker"}
+    assert all("the submission replaces torch." in told[name] for name in REAL)
