@@ -10,7 +10,7 @@ from tools.files import EXERCISE, code_cells, exercise_of, exercises, read
 from tools.grading_process import RUNNING, Judge, Limits, end, run
 from tools.handed_in import LARGEST_FILE, Task
 
-COLUMNS = ("student", "chapter", "exercise", "right", "hint", "seconds", "error")
+COLUMNS = ("student", "chapter", "exercise", "right", "points", "of", "hint", "seconds", "error")
 
 
 def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = False) -> list[dict]:
