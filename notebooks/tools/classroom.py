@@ -164,7 +164,7 @@ def run_nbgrader(args: argparse.Namespace) -> None:
 
     originals = choose(args.only)
     export(Path(args.folder), originals, read_weights(Path(args.weights)) if args.weights else {})
-    print(f"{len(originals)} chapters as sources for nbgrader: {args.folder}")
+    print(f"as sources for nbgrader: {', '.join(path.stem for path in originals.values())}, in {args.folder}")
 
 
 if __name__ == "__main__":

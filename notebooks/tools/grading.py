@@ -17,8 +17,9 @@ def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = Fal
     """The cells to run: the submission's, with the setup cell and every check cell as the course has them.
 
     A check stays where the submission has it, so that helpers and corrections above it count; one that was deleted
-    comes at the end. Cells are known by their ids, also where Colab has put them into the metadata, or where an editor
-    has lost the ids, by their text. ``quick`` leaves out the chapter's own cells, on which no exercise depends.
+    comes at the end, and one that stands before its answer comes behind it. Cells are known by their ids, also where
+    Colab has put them into the metadata, or where an editor has lost the ids, by their text. ``quick`` leaves out the
+    chapter's own cells, on which no exercise depends.
     """
     ours = {cell.id: cell.source for cell in code_cells(original)}
     kept = {name: text for name, text in ours.items() if name == "setup" or exercise_of(name)}
@@ -35,6 +36,11 @@ def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = Fal
             order.append(name)
             sources.setdefault(name, cell.source)
     order += [name for name in kept if name not in order]
+    for name in [name for name in order if exercise_of(name)]:
+        answer = name.replace("check", "exercise")
+        if answer in order and order.index(name) < order.index(answer):
+            order.remove(name)
+            order.insert(order.index(answer) + 1, name)
     return [
         {"id": name, "source": sources[name], "exercise": exercise_of(name) or exercise_of(name, EXERCISE)}
         for name in order

@@ -2,7 +2,8 @@
 
 An answer becomes the sequence of its syntax tree's nodes, with its own names numbered in the order in which they come.
 Short answers are alike by necessity, so only those of some length count. The report is a reason to read two notebooks
-side by side, and no proof: two students may have the same idea, or the same book.
+side by side, and no proof: two students may have the same idea, or the same book. Answers like the course's own
+solutions, which stand in the public repository, are listed too.
 """
 
 import ast
@@ -11,6 +12,7 @@ import itertools
 import warnings
 from collections.abc import Iterator
 
+from tools import files
 from tools.files import EXERCISE, code_cells, exercise_of, read
 from tools.grading import assemble
 from tools.handed_in import Task
@@ -68,6 +70,10 @@ def answers(tasks: list[Task]) -> dict[str, dict[str, list[str]]]:
             name, own = exercise_of(cell["id"], EXERCISE), words(cell["source"])
             if name and len(own) >= SHORTEST and own != stubs[cell["id"]]:
                 found.setdefault(name, {})[task.student] = own
+        solution = files.SOLUTIONS / task.original.name
+        for cell in code_cells(read(solution)) if solution.is_file() else ():
+            if (name := exercise_of(cell.id, EXERCISE)) and len(words(cell.source)) >= SHORTEST:
+                found.setdefault(name, {})["the solution"] = words(cell.source)
     return found
 
 
