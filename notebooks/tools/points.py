@@ -88,7 +88,12 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict]) -> Non
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         table = csv.DictWriter(file, list(columns), quoting=csv.QUOTE_NONNUMERIC)  # utf-8-sig: spreadsheets see UTF-8
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+
+
+def harmless(value: object) -> object:
+    """A text from a submission must not be a formula to a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 
 
 def write_totals(path: Path, rows: list[dict], tasks: list[Task]) -> None:
