@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import peft
-from checks import close, forbidden, whole_number
+from checks import close, forbidden, returned, whole_number
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 
@@ -82,8 +82,8 @@ def least_squares(best_factors):
     X = torch.randn(40, 5)
     Y = X * torch.tensor([2.0, 0.5, -1.0, 0.0, 1.0]) + 0.3 * torch.randn(40, 5)
     answer = best_factors(X, Y)
-    if not isinstance(answer, torch.Tensor):
-        raise Wrong("the function returns no tensor yet")
+    if not isinstance(returned(answer), torch.Tensor):
+        raise Wrong(f"a tensor is expected, not {type(answer).__name__}")
     if answer.shape != (5,):
         raise Wrong(f"expected one factor per channel, shape (5,), not {tuple(answer.shape)}")
     right = torch.stack([torch.linalg.lstsq(X[:, j : j + 1], Y[:, j : j + 1]).solution[0, 0] for j in range(5)])
@@ -121,7 +121,7 @@ def from_scratch(my_ia3):
     if not isinstance(factors, list | tuple) or len(factors) != 3:
         raise Wrong("return a list with one dictionary per block")
     for own in factors:
-        if not isinstance(own, dict) or set(own) != {"k", "v", "ff"}:
+        if not isinstance(own, dict | nn.ParameterDict) or set(own) != {"k", "v", "ff"}:
             raise Wrong('each block needs a dictionary with the keys "k", "v" and "ff"')
         for name, length in (("k", 8), ("v", 8), ("ff", 32)):
             if not isinstance(own[name], nn.Parameter):

@@ -46,8 +46,8 @@ def pack_and_unpack(pack, unpack) -> None:
     for n in (6, 64, 7, 1):
         codes = torch.randint(16, (n,), generator=generator, dtype=torch.uint8)
         packed = pack(codes.clone())
-        if not isinstance(packed, torch.Tensor):
-            raise Wrong("pack returns no tensor yet")
+        if not isinstance(returned(packed), torch.Tensor):
+            raise Wrong(f"a tensor is expected, not {type(packed).__name__}")
         if packed.dtype != torch.uint8:
             raise Wrong(f"packed codes are bytes, torch.uint8, not {packed.dtype}")
         if packed.shape != ((n + 1) // 2,):
@@ -64,8 +64,8 @@ def pack_and_unpack(pack, unpack) -> None:
                 f"{codes[:2].tolist()} should not become the byte {int(packed[0])}; look at its bits, f'{{byte:08b}}'"
             )
         back = unpack(packed.clone(), n)
-        if not isinstance(back, torch.Tensor):
-            raise Wrong("unpack returns no tensor yet")
+        if not isinstance(returned(back), torch.Tensor):
+            raise Wrong(f"a tensor is expected, not {type(back).__name__}")
         if back.shape != (n,):
             raise Wrong(f"unpack should give {n} codes back, yours have shape {tuple(back.shape)}")
         if not torch.equal(back.to(torch.uint8), codes):
@@ -105,8 +105,8 @@ def eight_bits(quantize_rows, linear) -> None:
             x = torch.randn(shape, generator=generator)
             with Computed(never=[W_hat]) as computed:
                 y = linear(x, codes, scale)
-            if not isinstance(y, torch.Tensor):
-                raise Wrong("linear returns no tensor yet")
+            if not isinstance(returned(y), torch.Tensor):
+                raise Wrong(f"a tensor is expected, not {type(y).__name__}")
             if y.shape != (*shape[:-1], out):
                 raise Wrong(f"x of shape {shape} should give {(*shape[:-1], out)}, not {tuple(y.shape)}")
             if not torch.allclose(y, x @ W_hat.T, atol=1e-4):
@@ -165,8 +165,8 @@ def better_scale(fit) -> None:
     for shape, block in [((32, 64), 64), ((16, 48), 32)]:
         W = torch.randn(shape, generator=generator) * 0.02
         answer = fit(W.clone(), levels.clone(), block)
-        if not isinstance(answer, torch.Tensor):
-            raise Wrong("the function returns no tensor yet")
+        if not isinstance(returned(answer), torch.Tensor):
+            raise Wrong(f"a tensor is expected, not {type(answer).__name__}")
         if answer.shape != W.shape:
             raise Wrong(f"W has shape {tuple(W.shape)}, the answer {tuple(answer.shape)}")
         blocks = answer.reshape(-1, block)

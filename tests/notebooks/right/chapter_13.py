@@ -135,7 +135,7 @@ def times(scale, module, args, output):
 def my_ia3(model):
     result = ()
     for block in model.h:
-        own = {}
+        own = nn.ParameterDict()
         for name, part in (("k", block.attn.k_proj), ("v", block.attn.v_proj), ("ff", block.mlp.act)):
             n = block.mlp.fc_in.out_features if name == "ff" else part.out_features
             own[name] = nn.Parameter(torch.full((n,), 1.0))
