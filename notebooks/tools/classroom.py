@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
         "--handed-in", metavar="FILE.csv", help="student,chapter,time (default: when the files were last written)"
     )
     marks.add_argument("--totals", metavar="FILE.csv", help="a row for each student, for a learning platform")
+    marks.add_argument("--totals-for", choices=["moodle", "canvas"], default="moodle", help="its columns (%(default)s)")
     marks.add_argument("--feedback", metavar="FOLDER", help="a page of Markdown for each student")
     marks.add_argument("--statistics", action="store_true", help="how many had each exercise right")
     marks.add_argument("--similarity", action="store_true", help="pairs of students with nearly the same answers")
@@ -148,7 +149,7 @@ def run_grade(args: argparse.Namespace) -> None:
     print(f"Every exercise, with the hint that the student saw: {args.out}")
     if args.totals:
         with atomic_write(args.totals) as temporary:
-            points.write_totals(temporary, rows, tasks)
+            points.write_totals(temporary, rows, tasks, args.totals_for)
     if args.feedback:
         points.write_feedback(Path(args.feedback), rows, tasks, policy)
     if args.statistics:

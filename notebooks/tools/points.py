@@ -96,18 +96,29 @@ def harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
 
 
-def write_totals(path: Path, rows: list[dict], tasks: list[Task]) -> None:
-    """A row a student: name, the platform's number, points for each chapter and for all, and how many there were."""
+PLATFORMS = {  # the columns before the points, and what stands in them
+    "moodle": {"Identifier": "Participant {number}", "Full name": "{student}"},
+    "canvas": {"Student": "{student}", "ID": "{number}", "SIS Login ID": "", "Section": ""},
+}
+
+
+def write_totals(path: Path, rows: list[dict], tasks: list[Task], platform: str = "moodle") -> None:
+    """A row a student, as the platform imports it: who it is, points for each chapter and for all, and the maximum.
+
+    The number is the one in the file's or folder's name; without it there is none, and the name has to do.
+    """
     chapters = sorted({row["chapter"] for row in rows})
     totals = {}
     for task in tasks:
-        moodle = f"Participant {task.number}" if task.number else ""
-        totals[task.student] = {"Student": task.student, "ID": task.number, "Identifier": moodle}
+        totals[task.student] = {
+            name: "" if "{number}" in text and not task.number else text.format(**vars(task))
+            for name, text in PLATFORMS[platform].items()
+        }
     for row in rows:
         total = totals[row["student"]]
         for column, points in ((row["chapter"], row["points"]), ("Total", row["points"]), ("Maximum", row["of"])):
             total[column] = round(total.get(column, 0) + points, 2)
-    write_table(path, ["Student", "ID", "Identifier", *chapters, "Total", "Maximum"], totals.values())
+    write_table(path, [*PLATFORMS[platform], *chapters, "Total", "Maximum"], totals.values())
 
 
 def write_feedback(folder: Path, rows: list[dict], tasks: list[Task], policy: Policy) -> None:

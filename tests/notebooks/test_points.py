@@ -8,6 +8,9 @@ from datetime import datetime
 import nbformat
 import pytest
 
+from tools import points
+from tools.handed_in import find
+
 LONG = """
 def double(x):
     '''Twice {name}.'''
@@ -55,11 +58,30 @@ def test_points_weights_and_delay(graded):
     assert [rows["anna", f"01.{i}"]["points"] for i in (1, 2, 3)] == ["2.0", "2.0", "5.0"]
     assert [rows["ben", f"01.{i}"]["points"] for i in (1, 2, 3)] == ["1.8", "0.0", "4.5"]  # a day has begun
     assert rows["Cleo Müller", "01.3"]["points"] == "4.0"  # by the file's time: 36 hours
+    marks = {"01_tiny": "7.2", "Total": "7.2", "Maximum": "9.0"}
     totals = table(graded / "totals.csv")
-    assert totals[0] == {"Student": "Cleo Müller", "ID": "77", "Identifier": "Participant 77", "01_tiny": "7.2"} | {
-        "Total": "7.2",
-        "Maximum": "9.0",
-    }
+    assert totals[0] == {"Identifier": "Participant 77", "Full name": "Cleo Müller", **marks}
+    assert totals[1]["Full name"] == "anna" and totals[1]["Identifier"] == ""
+
+
+def test_totals_for_canvas(tiny, tmp_path, scripts):
+    (task,), _ = find_in(tiny, tmp_path)
+    row = {"student": "smith", "chapter": "01_tiny", "exercise": "01.1", "points": 1.0, "of": 2.0}
+    points.write_totals(tmp_path / "canvas.csv", [row, row], [task], "canvas")
+    who = {"Student": "smith", "ID": "88", "SIS Login ID": "", "Section": ""}
+    assert table(tmp_path / "canvas.csv") == [{**who, "01_tiny": "2.0", "Total": "2.0", "Maximum": "4.0"}]
+
+
+def find_in(tiny, tmp_path):
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "smith_88_01_tiny.ipynb").write_text("{}")
+    original = {"01": tiny.notebooks / "01_tiny.ipynb"}
+    return find(tmp_path / "flat", original, original)
+
+
+def test_a_submission_writes_no_formula(tmp_path):
+    points.write_table(tmp_path / "t.csv", ["a", "b"], [{"a": "=1+1", "b": -1.5}])
+    assert table(tmp_path / "t.csv") == [{"a": "'=1+1", "b": "-1.5"}]
 
 
 def test_feedback_says_what_the_check_says(graded):
