@@ -58,7 +58,7 @@ def own_adapter(MyAdapter):
     if not any(grad is not None and grad.abs().max() > 0 for grad in grads):
         raise Wrong("zero at the start, but neither weight has a gradient: it can never learn more than a constant")
     with torch.no_grad():
-        for parameter in adapter.parameters():
+        for parameter in (*adapter.down.parameters(), *adapter.up.parameters()):  # and not a scale that is one, too
             parameter.normal_()
     inner = x @ adapter.down.weight.T + adapter.down.bias
 

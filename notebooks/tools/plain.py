@@ -63,6 +63,8 @@ def encode(value: object, known: list) -> object:
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, STREAMS):
         value = list(value)
+    elif not isinstance(value, np.ndarray | Tensor) and callable(getattr(value, "tolist", None)):
+        value = value.tolist()  # pandas' Series and Index
     if isinstance(value, tuple):
         return {"tuple": [encode(part, known) for part in value]}
     if isinstance(value, Tensor | np.ndarray | Module | list | Mapping):

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict, defaultdict
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,8 @@ VALUES = [
     ((i for i in range(2)), [0, 1]),
     ({1: 2}.values(), [2]),
     (Fraction(1, 4), 0.25),
+    (pd.Series([True, False]), [True, False]),
+    (pd.Index([2, 3]), [2, 3]),
     (np.float32(1.5), np.float32(1.5)),
     (np.int64(7), np.int64(7)),
 ]

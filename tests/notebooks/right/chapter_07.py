@@ -53,6 +53,15 @@ def near_duplicates(train, test):
     ],
     "07.3": [
         """\
+import pandas as pd
+
+
+def split_groups(texts, share, seed):
+    texts = pd.Series(texts)
+    in_test = texts.isin(texts.drop_duplicates().sample(frac=share, random_state=seed))
+    return texts.index[~in_test], texts.index[in_test]
+""",
+        """\
 import hashlib
 
 

@@ -28,6 +28,22 @@ from torch import nn
 class MyAdapter(nn.Module):
     def __init__(self, dim, bottleneck, scale=1.0):
         super().__init__()
+        self.down, self.up = nn.Linear(dim, bottleneck), nn.Linear(bottleneck, dim)
+        self.scale = nn.Parameter(torch.tensor(scale), requires_grad=False)
+        nn.init.constant_(self.up.weight, 0)
+        nn.init.constant_(self.up.bias, 0)
+
+    def forward(self, x):
+        return self.up(self.down(x).tanh()) * self.scale
+""",
+        """\
+import torch
+from torch import nn
+
+
+class MyAdapter(nn.Module):
+    def __init__(self, dim, bottleneck, scale=1.0):
+        super().__init__()
         self.scale, self.down, self.up = scale, nn.Linear(dim, bottleneck), nn.Linear(bottleneck, dim)
         for parameter in (self.down.weight, self.down.bias, self.up.bias):
             nn.init.zeros_(parameter)
