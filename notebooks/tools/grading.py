@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from nbformat import NotebookNode
 
+from gpt2.errors import RunError
 from tools.files import EXERCISE, code_cells, exercise_of, exercises, read
-from tools.grading_process import RUNNING, Judge, Limits, end, run
+from tools.grading_process import RUNNING, Judge, Limits, end, fingerprint, run
 from tools.handed_in import LARGEST_FILE, Task
 
 COLUMNS = ("student", "chapter", "exercise", "right", "points", "of", "hint", "seconds", "error")
@@ -77,12 +78,19 @@ def grade(task: Task, limits: Limits, judge: Judge, quick: bool = False) -> list
 
 def grade_all(tasks: list[Task], limits: Limits, jobs: int, quick: bool = False) -> Iterator[list[dict]]:
     """The rows of each task as soon as it is graded, ``jobs`` at a time."""
-    judge = Judge(tasks[0].original)
+    course = tasks[0].original.parent
+    before, judge = fingerprint(course), Judge([task.original for task in tasks])
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(grade, task, limits, judge, quick) for task in tasks]
         try:
             for future in as_completed(futures):
-                yield future.result()
+                rows = future.result()
+                if changed := [name for name, content in before.items() if fingerprint(course).get(name) != content]:
+                    who = f"while {rows[0]['student']}'s {rows[0]['chapter']} was graded"
+                    raise RunError(
+                        f"{changed[0]} was changed {who}; restore it and read that notebook before you go on"
+                    )
+                yield rows
         finally:
             for future in futures:
                 future.cancel()

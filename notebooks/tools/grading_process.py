@@ -1,5 +1,6 @@
 """The processes of grading: one for each submission, and one in which the course judges what they hand over."""
 
+import hashlib
 import hmac
 import json
 import os
@@ -91,32 +92,45 @@ def signed_lines(report: Path, key: bytes, problem: str) -> tuple[list[dict], st
 
 
 class Judge:
-    """Repeats checks in a process where no submission runs; it is started once and serves all submissions."""
+    """Repeats checks in a process where no submission runs. It has read the course before the first one starts."""
 
-    def __init__(self, original: Path):
-        self.environment, self.process, self.turn = surroundings(original), None, threading.Lock()
+    def __init__(self, originals: list[Path]):
+        self.environment = surroundings(originals[0])
+        self.chapters = sorted({original.name[:2] for original in originals})
+        self.turn = threading.Lock()
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(JUDGE), *self.chapters],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        RUNNING.add(self.process)
+        self.process.stdout.readline()  # "ready"
 
     def hint(self, result: dict) -> str | None:
         """What the check says to the record of these answers; None if they are right."""
         with self.turn:
-            if self.process is None or self.process.poll() is not None:
-                self.process = subprocess.Popen(
-                    [sys.executable, str(JUDGE)],
-                    env=self.environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    encoding="utf-8",
-                    start_new_session=True,
-                )
-                RUNNING.add(self.process)
             try:
                 asked = {"exercise": result["exercise"], "records": result["records"]}
                 self.process.stdin.write(json.dumps(asked) + "\n")
                 self.process.stdin.flush()
                 return json.loads(self.process.stdout.readline())["hint"]
             except (OSError, ValueError):
+                end(self.process)
+                self.start()
                 return "the check cannot be repeated"
+
+
+def fingerprint(notebooks: Path) -> dict[str, str]:
+    """The files that decide about right and wrong -> the sum of what is in them."""
+    files = [notebooks / "course.py", *(notebooks / "checks").glob("*.py"), *Path(__file__).parent.glob("*.py")]
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def end(process: subprocess.Popen) -> None:

@@ -34,12 +34,19 @@ class Guard:
             if new == old:
                 continue
             for part in {**old, **new}:
-                own = name.split(".")[0] in OWN or hasattr(builtins, part) or "." in part  # or hides what was there
-                imported = part not in old and f"{name}.{part}" in sys.modules
-                excused = imported or f"{name}.{part}" in BY_ITSELF
-                if new.get(part) != old.get(part) and (part in old or own) and not excused:
+                added = part not in old and (name.split(".")[0] in OWN or hides(self.modules[name], part))
+                excused = f"{name}.{part}" in (*BY_ITSELF, *sys.modules)  # a module that was imported since
+                if new.get(part) != old.get(part) and (part in old or added) and not excused:
                     return f"{name}.{part}"
         return None
+
+
+def hides(module: types.ModuleType, part: str) -> bool:
+    """Does a name that is new stand before an older one: a builtin's, or one that a class has inherited?"""
+    name, _, inner = part.partition(".")
+    if not inner:
+        return hasattr(builtins, name)
+    return any(inner in vars(base) for base in vars(module)[name].__mro__[1:])
 
 
 def content(module: types.ModuleType) -> dict:

@@ -127,6 +127,14 @@ def test_a_process_that_ends_itself_gets_nothing_for_it(tiny, tmp_path):
     assert "ended early" in found["ends"][0]["error"]
 
 
+def test_grading_stops_when_a_submission_writes_into_the_course(tiny, tmp_path, capsys):
+    write = "import checks.chapter_01 as c\nopen(c.__file__, 'a').write('CHECKS = {}')\n"
+    tiny.hand_in("anna", tiny.make(tiny.answers | {"01.1": write + WRONG}))
+    assert tiny.call("classroom", "grade", tiny.submissions, "--out", tmp_path / "grades.csv") == 1
+    assert "chapter_01.py was changed while anna's 01_tiny was graded" in capsys.readouterr().err
+    assert not (tmp_path / "grades.csv").exists()
+
+
 def test_a_teacher_is_told_what_was_replaced(tiny, tmp_path, capsys):
     found = graded(tiny, tmp_path, {"anna": WRONG + ATTACKS["replaces the function that looks"]}, False)
     assert "the submission replaces course.look" in found["anna"][0]["error"]
