@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "COURSE_RESULTS"  # environment: a file to which each check adds a line, for the grader
 CHECKS: dict[str, Callable[..., None]] = {}  # "09.1" -> the function that looks at an answer
+INSIDE: set[str] = set()  # exercises whose check needs the answer itself: a class, or hooks that it leaves behind
 SETTINGS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 SETTINGS["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"  # what PyTorch cannot do on an Apple GPU, it does on the CPU
 SECONDS_TO_END = 5.0  # for a command that was interrupted
@@ -45,12 +46,18 @@ class Verdict(int):
         pass
 
 
-def exercise(name: str) -> Callable:
+def exercise(name: str, inside: bool = False) -> Callable:
     """Decorator: this function checks the answers to exercise ``name``, such as "09.1". It returns when they are right
-    and raises Wrong with a hint when they are not. Any other exception is shown as an error in the answer."""
+    and raises Wrong with a hint when they are not. Any other exception is shown as an error in the answer.
+
+    The grader repeats a check in a process of its own, with a record of what the answer's functions returned and
+    changed. ``inside``: it cannot, because the answer is a class, or leaves hooks behind.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         CHECKS[name] = function
+        if inside:
+            INSIDE.add(name)
         return function
 
     return register
@@ -62,7 +69,7 @@ def check(name: str, *answers: object) -> Verdict:
     The check leaves no trace: what the answer prints, its warnings and its random draws have no effect on the cells
     that follow.
     """
-    hint = _look(name, answers)
+    hint = look(name, answers)
     right = hint is None
     print(f"{name}  right" if right else f"{name}  not yet: {hint}")
     if os.environ.get(RESULTS):
@@ -74,7 +81,7 @@ def check(name: str, *answers: object) -> Verdict:
     return Verdict(right)
 
 
-def _look(name: str, answers: tuple) -> str | None:
+def look(name: str, answers: tuple) -> str | None:
     """None if the answers are right, else the hint, in one line."""
     if any(answer is None or answer is ... for answer in answers):
         return "nothing here yet: replace the ... by your answer and run the cell again"
@@ -107,12 +114,14 @@ def _without_a_trace() -> Iterator[None]:
     """No output, no warnings, no change of torch's gradient mode; all random generators afterwards as before."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")  # not imported only for this
     undo = [functools.partial(random.setstate, random.getstate())]
+    random.seed(0)  # the same verdict each time
     if numpy:
         undo.append(functools.partial(numpy.random.set_state, numpy.random.get_state()))
+        numpy.random.seed(0)
     if torch:
         undo.append(functools.partial(torch.set_rng_state, torch.get_rng_state()))
         undo.append(functools.partial(torch.set_grad_enabled, torch.is_grad_enabled()))
-        torch.manual_seed(0)  # the same verdict each time
+        torch.manual_seed(0)
     try:
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,

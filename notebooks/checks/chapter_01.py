@@ -147,9 +147,10 @@ def check_learn_in_pieces(learn_in_pieces):
             raise Wrong(f"a list of pairs is expected, not {type(found).__name__}")
         shown = f"from {texts}, {steps} steps: " if len(texts) < 3 else ""
         for pair in found:
-            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, bytes) for part in pair)):
+            if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(p, bytes) for p in pair)):
                 raise Wrong(f"{pair!r} is not a pair of bytes such as (b'th', b'e')")
-        if list(found) != expected and list(found) == reference_merges(texts, steps, r"(?s).+"):
+        found = [tuple(pair) for pair in found]
+        if found != expected and found == reference_merges(texts, steps, r"(?s).+"):
             raise Wrong(f"{shown}a merge runs across the border between two pieces")
         for k, (mine, theirs) in enumerate(zip(found, expected, strict=False)):
             if mine == theirs:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from checks import tensor_of
+from checks import Computed, forbidden, tensor_of
 from course import Wrong, exercise
 from gpt2 import GPT2, GPT2Config
 from gpt2.classifier import add_classification_head, classify
@@ -40,6 +40,14 @@ def check_read_last(read_last) -> None:
     full = torch.tensor([9, 9, 2, 9])  # nothing padded: the index must stay inside
     if not torch.equal(read_last(h, full), h[rows, full - 1]):
         raise Wrong("wrong for a message that fills the whole width")
+    operations = []
+    for repeats in (1, 10):
+        more, lengths_of_more = h.repeat(repeats, 1, 1), lengths.repeat(repeats)
+        with Computed() as computed:
+            read_last(more, lengths_of_more)
+        operations.append(computed.operations)
+    if operations[1] > operations[0]:
+        raise Wrong("right, but ten times as many messages need more operations: that is a loop; index all at once")
 
 
 @exercise("06.2")
@@ -128,7 +136,8 @@ def check_train_head(train_head) -> None:
         features = centres[labels] + torch.randn(400, C, generator=generator)
         given = features[:300].clone()
         torch.manual_seed(65)
-        head = train_head(given, labels[:300], classes)
+        with forbidden(train_head, "PyTorch only: write the training loop yourself", "sklearn"):
+            head = train_head(given, labels[:300], classes)
         if isinstance(head, torch.Tensor):
             raise Wrong("a tensor came back: return the trained layer itself")
         if not isinstance(head, nn.Linear):

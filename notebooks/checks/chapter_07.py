@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import binomtest
 
+from checks import forbidden, number
 from course import Wrong, exercise
 from data.practice import practice_messages
 from data.splits import stratified_split
@@ -71,7 +72,7 @@ def check_near_duplicates(near_duplicates) -> None:
 @exercise("07.3")
 def check_split_groups(split_groups) -> None:
     generator = np.random.default_rng(73)
-    texts = [f"message {i}" for i in generator.integers(0, 300, size=600)]
+    texts = [f"message {i}" for i in generator.integers(0, 3000, size=6000)]
     parts = split_groups(list(texts), 0.2, 1)
     if not isinstance(parts, (tuple, list)) or len(parts) != 2:
         raise Wrong("return two lists of indices: train, test")
@@ -91,12 +92,12 @@ def check_split_groups(split_groups) -> None:
     if len(train) + len(test) > len(texts):
         raise Wrong("some index occurs twice in a list")
     share = len({texts[i] for i in test}) / len(set(texts))
-    if abs(share - 0.8) < 0.03:
+    if abs(share - 0.8) < 0.04:
         raise Wrong("asked for 20 % of the different texts in test, got 80 %: are train and test exchanged?")
-    if abs(share - 0.2) > 0.03:
+    if abs(share - 0.2) > 0.04:
         raise Wrong(f"asked for 20 % of the different texts in test, got {share:.0%}")
     share = len({texts[int(i)] for i in split_groups(list(texts), 0.6, 1)[1]}) / len(set(texts))
-    if abs(share - 0.6) > 0.03:
+    if abs(share - 0.6) > 0.04:
         raise Wrong(f"right for a share of 20 %, but asked for 60 % it gives {share:.0%}")
     again = split_groups(list(texts), 0.2, 1)
     if [sorted(part) for part in again] != [sorted(train), sorted(test)]:
@@ -115,11 +116,7 @@ def check_mcnemar(mcnemar) -> None:
 
     for k, only_b in ((3, 11), (11, 3), (1, 0), (20, 31)):
         a, b = example(k, only_b, 200, 9)
-        p, wanted = mcnemar(a, b), binomtest(k, k + only_b).pvalue
-        try:
-            p = float(p)
-        except TypeError:
-            raise Wrong(f"the function returned {type(p).__name__}, expected a number") from None
+        p, wanted = number(mcnemar(a, b)), binomtest(k, k + only_b).pvalue
         if abs(p - wanted / 2) < 1e-9:
             raise Wrong("that is one tail only: we did not know beforehand which one would be ahead")
         if abs(p - wanted) > 1e-9:
@@ -138,7 +135,8 @@ def check_baseline(my_baseline) -> None:
     train, _, test = stratified_split(practice_messages(), seed=75)
     labels = [int(label == "spam") for label in train.label]
     wanted = np.array([int(label == "spam") for label in test.label])
-    answer = my_baseline(train.text.tolist(), labels, test.text.tolist())
+    with forbidden(my_baseline, "plain Python is asked for, without scikit-learn and PyTorch", "sklearn", "torch"):
+        answer = my_baseline(train.text.tolist(), labels, test.text.tolist())
     try:
         answer = np.array(list(answer))
     except TypeError:

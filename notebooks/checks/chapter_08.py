@@ -5,9 +5,9 @@ import random
 
 import torch
 
-from checks import returned
+from checks import forbidden, returned, whole_number
 from course import Wrong, exercise
-from gpt2 import GPT2, GPT2Config
+from gpt2 import GPT2, GPT2Config, load_gpt2
 from gpt2.classifier import add_classification_head
 
 
@@ -16,17 +16,11 @@ def small_classifier(blocks: int = 12, width: int = 8, classes: int = 3) -> GPT2
     return add_classification_head(GPT2(config), classes)
 
 
-def whole_number(value: object) -> int:
-    returned(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Wrong(f"the function should return a whole number, but returned {type(value).__name__}")
-    return value
-
-
 @exercise("08.1")
 def count(trained_parameters):
     for C, blocks, classes in ((8, 1, 2), (16, 3, 5), (4, 0, 2), (768, 1, 2)):
-        answer = whole_number(trained_parameters(C, blocks, classes))
+        with forbidden(trained_parameters, "use the formula, not a model", GPT2, load_gpt2):
+            answer = whole_number(trained_parameters(C, blocks, classes))
         block, norm, head = 12 * C**2 + 13 * C, 2 * C, (C + 1) * classes
         right = blocks * block + norm + head
         where = f"for C = {C}, {blocks} blocks, {classes} classes"
@@ -102,7 +96,8 @@ def parameter_groups(function):
 
     def groups_of(model):
         groups = returned(function(model, lr, decay))
-        if not isinstance(groups, list) or not all(isinstance(g, dict) and {"params", "lr"} <= set(g) for g in groups):
+        fits = isinstance(groups, list | tuple) and all(isinstance(g, dict) for g in groups)
+        if not fits or not all({"params", "lr"} <= set(g) for g in groups):
             raise Wrong('return a list of dictionaries, each with "params" and "lr"')
         groups = [{"params": list(g["params"]), "lr": float(g["lr"])} for g in groups]
         if not all(g["params"] for g in groups):

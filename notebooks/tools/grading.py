@@ -1,71 +1,26 @@
 """Running submissions against the course's own checks, each in a process of its own."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path
 
 from nbformat import NotebookNode
 
-from tools.files import EXERCISE, code_cells, exercise_of, exercises, python_path, read
+from gpt2.errors import RunError
+from tools.files import EXERCISE, code_cells, exercise_of, exercises, read
+from tools.grading_process import RUNNING, Judge, Limits, end, fingerprint, run
+from tools.handed_in import LARGEST_FILE, Task
 
-WORKER = Path(__file__).with_name("grading_worker.py")
-LARGEST_FILE = 50_000_000  # bytes
-RUNNING: set[subprocess.Popen] = set()  # ended when grading is interrupted
-COLUMNS = ("student", "chapter", "exercise", "right", "hint", "seconds", "error")
-
-
-@dataclass(frozen=True)
-class Limits:
-    cell: float = 120  # seconds for one cell
-    notebook: float = 600  # seconds for all of it
-    memory_mb: int = 4000
-
-
-@dataclass(frozen=True)
-class Task:
-    """One chapter of one student. ``problem`` says why there is nothing to run."""
-
-    student: str
-    original: Path
-    file: Path | None
-    problem: str = ""
-
-    @property
-    def chapter(self) -> str:
-        return self.original.stem
-
-
-def find(folder: Path, originals: dict[str, Path]) -> list[Task]:
-    """What to grade in SUBMISSIONS/student/NN_….ipynb: every one of these chapters, for every student."""
-    tasks = []
-    for student in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for number, original in originals.items():
-            found = sorted(path for path in student.glob(f"{number}_*.ipynb") if path.is_file())
-            exact = [path for path in found if path.name == original.name]
-            found = exact or found
-            problem = ""
-            if not found:
-                problem = "not handed in"
-            elif len(found) > 1:
-                problem = f"several files for this chapter: {', '.join(path.name for path in found)}"
-            tasks.append(Task(student.name, original, found[0] if len(found) == 1 else None, problem))
-    return tasks
+COLUMNS = ("student", "chapter", "exercise", "right", "points", "of", "hint", "seconds", "error")
 
 
 def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = False) -> list[dict]:
     """The cells to run: the submission's, with the setup cell and every check cell as the course has them.
 
     A check stays where the submission has it, so that helpers and corrections above it count; one that was deleted
-    comes at the end. Cells are known by their ids, also where Colab has put them into the metadata, or where an editor
-    has lost the ids, by their text. ``quick`` leaves out the chapter's own cells, on which no exercise depends.
+    comes at the end, and one that stands before its answer comes behind it. Cells are known by their ids, also where
+    Colab has put them into the metadata, or where an editor has lost the ids, by their text. ``quick`` leaves out the
+    chapter's own cells, on which no exercise depends.
     """
     ours = {cell.id: cell.source for cell in code_cells(original)}
     kept = {name: text for name, text in ours.items() if name == "setup" or exercise_of(name)}
@@ -82,13 +37,18 @@ def assemble(original: NotebookNode, submission: NotebookNode, quick: bool = Fal
             order.append(name)
             sources.setdefault(name, cell.source)
     order += [name for name in kept if name not in order]
+    for name in [name for name in order if exercise_of(name)]:
+        answer = name.replace("check", "exercise")
+        if answer in order and order.index(name) < order.index(answer):
+            order.remove(name)
+            order.insert(order.index(answer) + 1, name)
     return [
         {"id": name, "source": sources[name], "exercise": exercise_of(name) or exercise_of(name, EXERCISE)}
         for name in order
     ]
 
 
-def grade(task: Task, limits: Limits, quick: bool = False) -> list[dict]:
+def grade(task: Task, limits: Limits, judge: Judge, quick: bool = False) -> list[dict]:
     """A row for each exercise of the chapter, whatever the submission does."""
     original = read(task.original)
     who = {"student": task.student, "chapter": task.chapter}
@@ -106,6 +66,9 @@ def grade(task: Task, limits: Limits, quick: bool = False) -> list[dict]:
         else:
             results, problem = run(cells, task.original, limits)
     for result in results:
+        result["right"] = result["right"] and not result["error"]
+        if result["right"] and (hint := judge.hint(result)):
+            result |= {"right": False, "hint": "", "error": f"right only in the submission's own process: {hint}"}
         if result["exercise"] in rows:
             row = rows[result["exercise"]]
             row |= {"right": int(result["right"]), "hint": result["hint"], "error": result["error"]}
@@ -113,73 +76,21 @@ def grade(task: Task, limits: Limits, quick: bool = False) -> list[dict]:
     return [{"error": problem, **row} for row in rows.values()]
 
 
-def run(cells: list[dict], original: Path, limits: Limits) -> tuple[list[dict], str]:
-    """The results of the checks that were reached, and what kept the others from it."""
-    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as scratch:
-        job, report = Path(scratch) / "job.json", Path(scratch) / "report"
-        work = Path(scratch) / "work"
-        work.mkdir()
-        job.write_text(json.dumps({"cells": cells, "seconds": limits.cell, "memory_mb": limits.memory_mb}))
-        environment = os.environ | {
-            "JPY_SESSION_NAME": str(original),  # as in Jupyter
-            "PYTHONPATH": python_path(original),
-            "CUDA_VISIBLE_DEVICES": "-1",  # the practice model, on any machine
-            "HF_HUB_OFFLINE": "1",
-            "MPLBACKEND": "Agg",
-            "IPYTHONDIR": scratch,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        with open(report, "wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, str(WORKER), str(job)],
-                cwd=work,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            RUNNING.add(process)
-            try:
-                status = process.wait(limits.notebook)
-                problem = f"its process ended early (status {status})"
-            except subprocess.TimeoutExpired:
-                problem = f"stopped after {limits.notebook:g} s, the limit for a notebook"
-            finally:
-                end(process)
-        results = []
-        for line in report.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                result = json.loads(line)
-            except ValueError:  # the process was killed while it wrote
-                continue
-            if "failed" in result:
-                return [], result["failed"]
-            results.append(result)
-        return results, problem
-
-
-def end(process: subprocess.Popen) -> None:
-    """The process and whatever it has started."""
-    if hasattr(os, "killpg"):
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-    elif process.poll() is None:
-        process.kill()
-    process.wait()
-    RUNNING.discard(process)
-
-
 def grade_all(tasks: list[Task], limits: Limits, jobs: int, quick: bool = False) -> Iterator[list[dict]]:
     """The rows of each task as soon as it is graded, ``jobs`` at a time."""
+    course = tasks[0].original.parent
+    before, judge = fingerprint(course), Judge([task.original for task in tasks])
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(grade, task, limits, quick) for task in tasks]
+        futures = [pool.submit(grade, task, limits, judge, quick) for task in tasks]
         try:
             for future in as_completed(futures):
-                yield future.result()
+                rows = future.result()
+                if changed := [name for name, content in before.items() if fingerprint(course).get(name) != content]:
+                    who = f"while {rows[0]['student']}'s {rows[0]['chapter']} was graded"
+                    raise RunError(
+                        f"{changed[0]} was changed {who}; restore it and read that notebook before you go on"
+                    )
+                yield rows
         finally:
             for future in futures:
                 future.cancel()

@@ -4,62 +4,107 @@
 
 The cells run as a notebook's do, one after another in one namespace; a cell that fails or takes too long is left and
 the next one runs. What they print goes nowhere, so that a flood of output costs nothing. To the real standard output
-goes one line of JSON for each check cell. The results of a check are taken from a file whose name only that check
-knows, and the name ``check`` is put right before it: this stops accidents and easy forgeries, not a determined one.
+goes one line of JSON for each check cell: what the check says here, and the record of the answers with which the grader
+repeats it in its own process (replay.py). Each line is signed with a key that comes on standard input.
 """
 
 import _thread
 import contextlib
+import hmac
 import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
+KEY_BYTES = 32
+
 
 def main(file: str) -> None:
     job = json.loads(Path(file).read_text(encoding="utf-8"))
-    sys.path[0] = ""  # as in a kernel: the working directory, not scripts/
-    report = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    sys.path[0] = ""  # as in a kernel: the working directory, not tools/
+    say = reporter(sys.stdin.buffer.read(KEY_BYTES))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     limit_memory(job["memory_mb"])
-    folder = Path(file).absolute().parent  # a submission may go elsewhere, or remove the folder it is in
 
     shell = make_shell()
     seconds, errors = {}, {}  # exercise -> of its own cell
-    check = None
+    witness = seen = None
     for cell in job["cells"]:
         name = cell["exercise"]
         is_check = cell["id"].startswith("check-")
-        results = tempfile.NamedTemporaryFile("r", dir=folder, delete=False) if is_check else contextlib.nullcontext()
-        with results as lines:
-            if is_check:
-                os.environ["COURSE_RESULTS"] = lines.name
-                shell.user_ns["check"] = check
-            started = time.monotonic()
-            # The setup cell is the course's own, and an interrupt while it imports PyTorch can crash the process.
-            error = run_cell(shell, cell["source"], threading.TIMEOUT_MAX if cell["id"] == "setup" else job["seconds"])
-            took = time.monotonic() - started
-            os.environ.pop("COURSE_RESULTS", None)
-            verdict = json.loads((lines.readlines() or ["{}"])[-1]) if is_check else {}
+        if is_check:
+            shell.user_ns["check"], seen = witness()
+        started = time.monotonic()
+        # The setup cell is the course's own, and an interrupt while it imports PyTorch can crash the process.
+        error = run_cell(shell, cell["source"], threading.TIMEOUT_MAX if cell["id"] == "setup" else job["seconds"])
+        took = time.monotonic() - started
         if cell["id"] == "setup":
             if error:
-                print(json.dumps({"failed": f"the setup cell stopped: {error}"}), file=report)
+                say({"failed": f"the setup cell stopped: {error}"})
                 return
-            check = shell.user_ns["check"]
+            with shell.builtin_trap:  # IPython has names of its own among the builtins while a cell runs
+                witness = prepare(job["chapter"])
         elif is_check:
-            line = {"exercise": name, "right": bool(verdict.get("right")), "hint": verdict.get("hint") or ""}
-            line["error"] = "" if verdict.get("exercise") == name and not error else errors.get(name) or error
-            print(json.dumps({**line, "seconds": seconds.get(name, 0) + took}), file=report)
+            shell.user_ns.pop("check", None)
+            line = {"exercise": name, "right": False, "hint": "", "records": [], "error": errors.get(name) or error}
+            if seen and not error:
+                line |= seen[-1]
+            say({**line, "seconds": seconds.get(name, 0) + took})
         elif name:
             seconds[name], errors[name] = took, error
-    report.flush()
     os._exit(0)  # whatever threads and exit handlers the submission leaves behind
+
+
+def prepare(chapter: str):
+    """Take hold of the course's checks before the submission's first line. Returns what makes, for each check cell, a
+    function in place of course.check and the list to which it adds what it has seen."""
+    import course
+
+    course.look(f"{chapter}.0", ())  # imports the chapter's checks
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from tools import guard, replay
+
+    look, record, replaced = course.look, replay.record, guard.Guard().replaced
+
+    def witness():
+        seen = []
+
+        def check(name: str, *answers: object) -> None:
+            before = replaced()
+            answers, records = record(answers)
+            hint = look(name, tuple(answers))
+            line = {"right": hint is None, "hint": hint or "", "records": records() if hint is None else []}
+            if name_of_it := before or replaced():
+                words = f"the submission replaces {name_of_it}, on which the check relies"
+                line |= {"right": False, "hint": "", "error": words}
+            seen.append({"error": "", **line})
+
+        return check, seen
+
+    return witness
+
+
+def reporter(key: bytes):
+    """say(line): one signed line to the real standard output. Only ``main`` may call it."""
+    signer, out, caller = hmac.new(key, digestmod="sha256"), os.dup(1), sys._getframe(1).f_code
+    dumps, write = json.dumps, os.write
+
+    def say(line: dict) -> None:
+        if sys._getframe(1).f_code is not caller:
+            raise PermissionError("only the grader reports")
+        text = dumps(line).encode()
+        signature = signer.copy()
+        signature.update(text)
+        text = memoryview(signature.hexdigest().encode() + b" " + text + b"\n")
+        while text:
+            text = text[write(out, text) :]
+
+    return say
 
 
 def make_shell():

@@ -18,8 +18,10 @@ FILES = {  # in the repository -> in the folder for students
     "notebooks/course.py": "notebooks/course.py",
     "notebooks/two_tasks.py": "notebooks/two_tasks.py",
 }
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "cache", ".*")
+FOR_DEVELOPERS = ("commands.md", "design.md", "known_limits.md")  # of docs: they speak of tests and teachers' tools
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "cache", ".*", *FOR_DEVELOPERS)
 FOR_TEACHERS = re.compile(r"<!-- teachers -->.*?<!-- /teachers -->\n?", re.DOTALL)
+BADGE = re.compile(r"\[!\[[^\]]*\]\([^)]*\)\]\(https://colab\.[^)]*\)\s*")  # opens the public repository
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -60,7 +62,7 @@ def fill(folder: Path, originals: dict[str, Path]) -> None:
         notebook = read(chapter)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = without_dead_links(cell.source, chapter.parent)
+                cell.source = without_dead_links(BADGE.sub("", cell.source), chapter.parent)
         write(notebook, chapter)
 
 

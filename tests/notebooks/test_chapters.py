@@ -6,11 +6,13 @@ print other numbers each time.
 """
 
 import functools
+import json
 import os
 import re
 import runpy
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -20,7 +22,7 @@ from tests.notebooks.kernels import at_once
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-WRONG = Path(__file__).parent / "wrong"
+RIGHT, WRONG = (Path(__file__).parent / kind for kind in ("right", "wrong"))
 EXPECTED = (
     "01_text_to_tokens 02_attention 03_the_whole_gpt2 04_pretrained_weights 05_asking_for_a_verdict 06_head_surgery "
     "07_data_done_right 08_selective_finetuning 09_lora 10_lora_family 11_adapters 12_prompts_and_prefixes 13_ia3 "
@@ -103,6 +105,7 @@ def test_all_sixteen_chapters_are_here():
             NOTEBOOKS / "solutions" / path.name,
             NOTEBOOKS / "checks" / f"chapter_{path.name[:2]}.py",
             WRONG / f"chapter_{path.name[:2]}.py",
+            RIGHT / f"chapter_{path.name[:2]}.py",
         )
         missing += [file.relative_to(ROOT).as_posix() for file in needed if not file.is_file()]
     assert not missing, "not here yet: " + ", ".join(missing)
@@ -172,24 +175,58 @@ def test_solutions_are_found_right(path):
 
 @chapters
 def test_typical_wrong_answers_get_a_hint(path, capsys, course_state):
+    every = runpy.run_path(str(WRONG / f"chapter_{path.name[:2]}.py"))["WRONG"]
+    assert sorted(every) == sorted(exercises(committed(path)))
+    check_answer = checker(path)
+    for name, answers in every.items():
+        assert len(answers) >= 3, f"{name} needs three typical wrong answers"
+        for answer in answers:
+            capsys.readouterr()
+            assert not check_answer(name, answer), f"{name} takes this for right:\n{answer}"
+            printed = capsys.readouterr().out
+            assert not re.search(r"nothing here yet|NameError|ImportError|SyntaxError", printed), (printed, answer)
+
+
+@chapters
+def test_right_answers_of_other_shapes_are_found_right(path, capsys, course_state):
+    every = runpy.run_path(str(RIGHT / f"chapter_{path.name[:2]}.py"))["RIGHT"]
+    assert sorted(every) == sorted(exercises(committed(path)))
+    check_answer, refused = checker(path), []
+    solution = {name: cell.source for name, cell in code(committed(NOTEBOOKS / "solutions" / path.name)).items()}
+    for name, answers in every.items():
+        assert len(answers) >= 2, f"{name} needs two right answers beside the solution's"
+        for answer in [solution[f"exercise-{name.replace('.', '-')}"], *answers]:
+            capsys.readouterr()
+            if not check_answer(name, answer):
+                refused.append(f"{capsys.readouterr().out}{answer}")
+    assert not refused, "\n".join(refused)
+
+
+def checker(path: Path) -> Callable[[str, str], bool]:
+    """checker(path)(name, answer): the chapter's verdict on this source of an exercise's cell. What is right must be
+    right again from the record that the grader repeats."""
     import course
 
-    wrong = runpy.run_path(str(WRONG / f"chapter_{path.name[:2]}.py"))["WRONG"]
     cells = code(committed(path))
     start = {"__vsc_ipynb_file__": str(path), "__name__": "__main__"}
     exec(cells["setup"].source, start)  # noqa: S102 - our own
-    assert sorted(wrong) == sorted(exercises(committed(path)))
-    for name, answers in wrong.items():
-        assert len(answers) >= 2, f"{name} needs two typical wrong answers"
-        for answer in answers:
-            found, space = [], dict(start)
-            exec(compile(answer, f"<wrong answer to {name}>", "exec"), space)  # noqa: S102
-            space["check"] = lambda *given, found=found: found.append(course.check(*given))
-            capsys.readouterr()
-            exec(cells[f"check-{name.replace('.', '-')}"].source, space)  # noqa: S102
-            printed = capsys.readouterr().out
-            assert not any(found) and len(found) == 1, f"{name} takes this for right:\n{answer}"
-            assert not re.search(r"nothing here yet|NameError|ImportError|SyntaxError", printed), (printed, answer)
+    from tools.replay import record, replayed  # after PyTorch
+
+    def check_answer(name: str, answer: str) -> bool:
+        found, space = [], dict(start)
+        exec(compile(answer, f"<answer to {name}>", "exec"), space)  # noqa: S102
+        space["check"] = lambda *given: found.append(given)
+        exec(cells[f"check-{name.replace('.', '-')}"].source, space)  # noqa: S102
+        ((_, *answers),) = found
+        right = bool(course.check(name, *answers))
+        if right and name not in course.INSIDE:
+            seen, records = record(tuple(answers))
+            assert course.look(name, tuple(seen)) is None
+            repeated = course.look(name, tuple(replayed(json.loads(json.dumps(records())))))
+            assert repeated is None, f"{name}: right here, but from its record: {repeated}\n{answer}"
+        return right
+
+    return check_answer
 
 
 @pytest.fixture

@@ -3,6 +3,30 @@
 WRONG = {
     "03.1": [
         """\
+import torch.nn.functional as F
+
+
+def layer_norm(x, weight, bias, eps=1e-5):
+    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+""",
+        """\
+from torch.nn.functional import layer_norm as ready
+
+
+def layer_norm(x, weight, bias, eps=1e-5):
+    return ready(x, (x.shape[-1],), weight, bias, eps)
+""",
+        """\
+import torch
+from torch import nn
+
+
+def layer_norm(x, weight, bias, eps=1e-5):
+    norm = nn.LayerNorm(x.shape[-1], eps=eps)
+    norm.load_state_dict({"weight": weight, "bias": bias})
+    return norm(x)
+""",
+        """\
 import torch
 
 

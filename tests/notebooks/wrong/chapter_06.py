@@ -2,6 +2,23 @@
 
 WRONG = {
     "06.1": [
+        """\
+import torch
+
+
+def read_last(h, lengths):
+    return torch.stack([h[i, n - 1] for i, n in enumerate(lengths)])
+""",
+        """\
+import torch
+
+
+def read_last(h, lengths):
+    out = torch.empty(h.shape[0], h.shape[2])
+    for i in range(len(h)):
+        out[i] = h[i, lengths[i] - 1]
+    return out
+""",
         """def read_last(h, lengths):
     return h[:, -1]
 """,
@@ -77,6 +94,19 @@ def verdict_by_token(model, tokens):
 """,
     ],
     "06.5": [
+        """\
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+
+def train_head(features, labels, classes):
+    found = LogisticRegression().fit(features.numpy(), labels.numpy())
+    head = nn.Linear(features.shape[1], classes)
+    head.weight.data = torch.tensor(found.coef_).float()
+    head.bias.data = torch.tensor(found.intercept_).float()
+    return head
+""",
         """from torch import nn
 
 

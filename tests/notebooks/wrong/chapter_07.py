@@ -130,6 +130,25 @@ def mcnemar(a_right, b_right):
 """,
     ],
     "07.5": [
+        """\
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+
+def my_baseline(train_texts, train_labels, test_texts):
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression(C=10))
+    return model.fit(train_texts, train_labels).predict(test_texts)
+""",
+        """\
+def my_baseline(train_texts, train_labels, test_texts):
+    import sklearn.naive_bayes
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    count = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\\w+|[^\\w\\s]")
+    model = sklearn.naive_bayes.BernoulliNB().fit(count.fit_transform(train_texts), train_labels)
+    return model.predict(count.transform(test_texts))
+""",
         """def my_baseline(train_texts, train_labels, test_texts):
     return [0] * len(test_texts)
 """,

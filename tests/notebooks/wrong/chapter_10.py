@@ -2,6 +2,10 @@
 
 WRONG = {
     "10.1": [
+        """\
+def alpha_for_the_library(alpha, rank):
+    return alpha / rank
+""",
         """
 def alpha_for_the_library(alpha, rank):
     return alpha / rank**0.5

@@ -57,11 +57,35 @@ def drop_adapters(model, below):
 
 WRONG = {
     "11.1": [
+        """\
+import gpt2
+import peft
+
+
+def adapter_parameters(C, L, m, method):
+    model = peft.apply(gpt2.GPT2(gpt2.GPT2Config(11, 12, C, L, 2)), method, bottleneck=m)
+    return sum(p.numel() for p in peft.trainable_parameters(model).values())
+""",
         "def adapter_parameters(C, L, m, method):\n    return L * 2 * C * m * (2 if method == 'adapter' else 1)\n",
         "def adapter_parameters(C, L, m, method):\n    return L * (2 * C * m + C + m)\n",
         "def adapter_parameters(C, L, m, method):\n    return (2 * C * m + C + m) * (1 + (method == 'adapter'))\n",
     ],
     "11.2": [
+        """\
+import torch
+from torch import nn
+
+
+class MyAdapter(nn.Module):
+    def __init__(self, dim, bottleneck, scale=1.0):
+        super().__init__()
+        self.scale, self.down, self.up = scale, nn.Linear(dim, bottleneck), nn.Linear(bottleneck, dim)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x):
+        return self.scale * self.up(torch.tanh(self.down(x)))
+""",
         ADAPTER.format(start=UP, output="self.up(torch.tanh(self.down(x)))"),
         ADAPTER.format(start="pass", output="self.scale * self.up(torch.tanh(self.down(x)))"),
         ADAPTER.format(start=BOTH, output="self.scale * self.up(torch.tanh(self.down(x)))"),
@@ -73,6 +97,19 @@ WRONG = {
         SPLIT.format(scale="q.size(-1) ** 0.5", lam="z_prefix / (z_prefix + z_text)"),
     ],
     "11.4": [
+        """\
+import copy
+
+import torch
+
+
+def merge_linear_adapter(linear, down, up, scale):
+    new = copy.deepcopy(linear)
+    M = scale * up.weight @ down.weight
+    new.weight.data = (M @ linear.weight).detach()
+    new.bias.data = (M @ linear.bias + scale * up.weight @ down.bias + scale * up.bias).detach()
+    return new
+""",
         MERGE.format(change="scale * up.weight @ down.weight", bias="linear.bias"),
         MERGE.format(
             change="up.weight @ down.weight",

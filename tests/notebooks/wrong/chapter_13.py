@@ -54,6 +54,20 @@ WRONG = {
         MERGE.format(output="W * scale.mean(), scale * b", input="W * scale, b"),
     ],
     "13.3": [
+        """\
+import copy
+
+
+def fold_norm(norm, linear):
+    new = copy.deepcopy(linear)
+    new.weight.data *= norm.weight.data
+    return new
+""",
+        """\
+def fold_norm(norm, linear):
+    linear.weight.data *= norm.weight.data
+    return linear
+""",
         FOLD.format(weight="linear.weight * norm.weight", bias="linear.bias"),
         FOLD.format(weight="linear.weight", bias="linear.bias + linear.weight @ norm.bias"),
     ],
@@ -70,6 +84,17 @@ def best_factors(X, Y):
 """,
     ],
     "13.5": [
+        """\
+from torch import nn
+
+import peft
+
+
+def my_ia3(model):
+    peft.apply(model, "ia3")
+    parts = [(block.attn.k_proj, block.attn.v_proj, block.mlp.fc_out) for block in model.h]
+    return [dict(zip(("k", "v", "ff"), (part.scale for part in three))) for three in parts]
+""",
         IA3.format(k='lambda part, args, y: own["k"] * y', ff=RIGHT_FF),
         IA3.format(k=RIGHT_K, ff=INSIDE),
         IA3.format(k=RIGHT_K, ff="pass"),

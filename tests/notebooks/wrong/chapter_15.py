@@ -2,6 +2,18 @@
 
 WRONG = {
     "15.1": [
+        """\
+import numpy as np
+
+
+def summary(accuracies):
+    return np.mean(accuracies), np.std(accuracies, ddof=1)
+""",
+        """\
+def summary(accuracies):
+    mean = sum(accuracies) / len(accuracies)
+    return mean, sum(abs(a - mean) for a in accuracies) / len(accuracies)
+""",
         """
 def summary(accuracies):
     mean = sum(accuracies) / len(accuracies)
@@ -52,6 +64,24 @@ def step_bytes(frozen, trained, bits=32, optimiser="adamw"):
         'def step_bytes(frozen, trained, bits=32, optimiser="adamw"):\n    return frozen * bits / 8 + 16 * trained\n',
     ],
     "15.4": [
+        """\
+import numpy as np
+
+
+def interval(right_a, right_b, draws=2000):
+    d = right_a.astype(float) - right_b.astype(float)
+    half = 1.96 * d.std() / len(d) ** 0.5
+    return d.mean() - half, d.mean() + half
+""",
+        """\
+import numpy as np
+
+
+def interval(right_a, right_b, draws=2000):
+    d = right_a.astype(float) - right_b.astype(float)
+    half = 1.96 * d.std() / len(d) ** 0.5
+    return (max(d.mean() - half, 0.0) if d.mean() > 0 else d.mean() - half), d.mean() + half
+""",
         """
 import numpy as np
 
@@ -85,6 +115,13 @@ def interval(right_a, right_b, draws=2000):
 """,
     ],
     "15.5": [
+        """\
+from scipy.stats import norm
+
+
+def power(n, a, b):
+    return norm.cdf((a - b) * n**0.5 - 1.96)
+""",
         """
 import math
 

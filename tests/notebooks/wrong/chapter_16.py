@@ -94,6 +94,16 @@ def mixed_rows(x, linear, loras, tasks):
 """,
     ],
     "16.4": [
+        """\
+import torch
+
+
+def add(first, second, w1, w2):
+    delta = w1 * first.delta() + w2 * second.delta()
+    U, S, Vh = torch.linalg.svd(delta, full_matrices=False)
+    r = len(first.A) + len(second.A)
+    return Vh[:r], U[:, :r] * S[:r]
+""",
         """
 def add(first, second, w1, w2):
     return w1 * first.A + w2 * second.A, w1 * first.B + w2 * second.B
