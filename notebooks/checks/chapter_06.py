@@ -1,5 +1,7 @@
 """Checks of chapter 06: reading one vector per message, the surgery, verdicts per token, training a head."""
 
+from unittest.mock import patch
+
 import torch
 from torch import nn
 
@@ -154,3 +156,51 @@ def check_train_head(train_head) -> None:
             )
         if right < 0.9:
             raise Wrong(f"{right:.0%} on new examples: on the way, but train longer or with a larger learning rate")
+
+
+@exercise("06.6")
+def check_adamw_step(adamw_step) -> None:
+    def refuse(*_, **__):
+        raise Wrong("torch.optim makes the step here; write it with plain arithmetic on tensors")
+
+    generator = torch.Generator().manual_seed(66)
+    for lr, betas, eps, decay in ((0.01, (0.9, 0.999), 1e-8, 0.0), (0.05, (0.8, 0.95), 0.1, 0.6)):
+        w = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+        parameter = nn.Parameter(w.clone())
+        optimizer = torch.optim.AdamW([parameter], lr=lr, betas=betas, eps=eps, weight_decay=decay)
+        m, v = torch.zeros_like(w), torch.zeros_like(w)
+        for t in range(1, 7):
+            g = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+            parameter.grad = g.clone()
+            optimizer.step()
+            with patch.object(torch.optim.Optimizer, "__init__", refuse):
+                answer = adamw_step(w.clone(), g.clone(), m.clone(), v.clone(), t, lr, betas, eps, decay)
+            if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+                raise Wrong("return three tensors: the new w, m and v")
+            for tensor in answer:
+                tensor_of(tensor, (3, 4))
+            state = optimizer.state[parameter]
+            wanted = parameter.detach(), state["exp_avg"], state["exp_avg_sq"]
+            where = f"step {t}, lr {lr}, betas {betas}, eps {eps}, decay {decay}"
+            for name, mine, theirs in zip("wmv", answer, wanted, strict=True):
+                if name != "w" and not torch.allclose(mine.to(theirs), theirs, rtol=1e-6, atol=1e-9):
+                    raise Wrong(f"{where}: {name} differs; it is made of the old {name} and of the gradient alone")
+            if not torch.allclose(answer[0].to(w), wanted[0], rtol=1e-6, atol=1e-9):
+                hint = adamw_hint(answer[0], w, *wanted[1:], t, lr, betas, eps, decay)
+                raise Wrong(f"{where}: m and v are right, w is not{hint}")
+            w, m, v = (tensor.clone() for tensor in wanted)
+
+
+def adamw_hint(answer, w, m, v, t, lr, betas, eps, decay) -> str:
+    """What went wrong in a step of which m and v are right, as the end of a sentence."""
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    step, kept = m_hat / (v_hat.sqrt() + eps), (1 - lr * decay) * w
+    typical = {
+        kept - lr * m / (v.sqrt() + eps): ": where are the hats (the bias correction)?",
+        kept - lr * m_hat / (v_hat + eps).sqrt(): ": epsilon stands outside the root",
+        w - lr * step: ": what about the weight decay?",
+        (1 - decay) * w - lr * step: ": the decay is scaled by the learning rate as well",
+        (1 - lr * decay) * (w - lr * step): ": the decay concerns the old w, not the step",
+        kept + lr * step: ": a step goes against the gradient",
+    }
+    return next((hint for wrong, hint in typical.items() if torch.allclose(answer.to(w), wrong, atol=1e-9)), "")

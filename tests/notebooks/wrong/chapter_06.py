@@ -143,4 +143,40 @@ def train_head(features, labels, classes):
     return head
 """,
     ],
+    "06.6": [
+        """def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    return (1 - lr * decay) * w - lr * m / (v.sqrt() + eps), m, v
+""",
+        """def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    g = g + decay * w
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    return w - lr * (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)).sqrt() + eps), m, v
+""",
+        """def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return (1 - lr * decay) * w - lr * m_hat / (v_hat + eps).sqrt(), m, v
+""",
+        """def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return (1 - decay) * w - lr * m_hat / (v_hat.sqrt() + eps), m, v
+""",
+        """import torch
+
+
+def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    parameter = torch.nn.Parameter(w)
+    parameter.grad = g
+    optimizer = torch.optim.AdamW([parameter], lr=lr, betas=betas, eps=eps, weight_decay=decay)
+    optimizer.state[parameter] = {"step": torch.tensor(float(t - 1)), "exp_avg": m, "exp_avg_sq": v}
+    optimizer.step()
+    return parameter.detach(), m, v
+""",
+    ],
 }
