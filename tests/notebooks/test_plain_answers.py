@@ -1,8 +1,11 @@
 """Answers cross to the grader's process as plain data; and the helpers with which checks read answers."""
 
+import importlib
 import json
+import re
 from collections import Counter, OrderedDict, defaultdict
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -212,3 +215,11 @@ def test_the_guard_sees_what_is_replaced(monkeypatch, home, name, expected):
     set_it(home, name, lambda *_: True, **({} if isinstance(home, dict) else {"raising": False}))
     found = watch.replaced()
     assert found is None if expected is None else found and expected in found
+
+
+def test_the_teachers_page_names_the_exercises_that_are_not_repeated():
+    for chapter in Path(checks.__file__).parent.glob("chapter_*.py"):
+        importlib.import_module(f"checks.{chapter.stem}")
+    page = (Path(course.__file__).parent / "README.md").read_text(encoding="utf-8")
+    named = re.search(r"cannot be handed over \(([^:]*): `inside=True`", page)[1]
+    assert named == ", ".join(sorted(course.INSIDE))
