@@ -73,7 +73,7 @@ def execute(path: Path, cwd: Path, seconds: int = 600) -> NotebookNode:
     options |= {"startup_timeout": seconds, "iopub_timeout": seconds}
     options["extra_arguments"] = ["--log-level=ERROR"]  # the kernel's own remarks are no part of the notebook
     client = NotebookClient(notebook, kernel_name="python3", **options)
-    environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_RESULTS", "MPLBACKEND")}
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     environment |= {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": python_path(path)}
     with tempfile.TemporaryDirectory() as scratch:  # IPython's history and settings: nobody's own
         environment |= {"JPY_SESSION_NAME": str(path), "IPYTHONDIR": scratch}

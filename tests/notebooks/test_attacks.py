@@ -111,6 +111,7 @@ def graded(tiny, tmp_path, students: dict[str, str], inside: bool) -> dict[str, 
     return {name: [row for row in rows if row["student"] == name] for name in students}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", [False, True])
 def test_no_attack_is_called_right(tiny, tmp_path, inside):
     students = {name: cell if "def double" in cell else WRONG + cell for name, cell in ATTACKS.items()}

@@ -1,6 +1,5 @@
 """check() never raises, says right or wrong in one line, and leaves nothing behind; begin() and show_source()."""
 
-import json
 import subprocess
 import sys
 import warnings
@@ -84,19 +83,6 @@ def test_a_check_leaves_no_trace(capsys, recwarn):
     assert course.check("99.1", noisy)
     assert torch.equal(torch.rand(3), expected) and torch.is_grad_enabled()
     assert capsys.readouterr() == ("99.1  right\n", "") and not recwarn
-
-
-def test_results_go_to_the_file_that_the_grader_names(tmp_path, monkeypatch, capsys):
-    file = tmp_path / "results"
-    monkeypatch.setenv(course.RESULTS, str(file))
-    course.check("99.1", lambda x: 2 * x)
-    course.check("99.1", lambda x: x)
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    assert [line["right"] for line in lines] == [True, False]
-    assert lines[0] == {"exercise": "99.1", "right": True, "hint": None}
-    monkeypatch.setenv(course.RESULTS, str(tmp_path / "nowhere" / "results"))
-    assert course.check("99.1", lambda x: 2 * x)
-    assert "could not be written" in capsys.readouterr().out
 
 
 def test_the_practice_model_and_one_that_is_missing(capsys, monkeypatch):

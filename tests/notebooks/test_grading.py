@@ -83,7 +83,7 @@ def forged(tiny):
     notebook = tiny.make({"01.1": tiny.answers["01.1"]})
     forgery = 'def check(name, *answers):\n    print(f"{name}  right")\n    return True\n'
     line = '{"exercise": "01.2", "right": true, "hint": null}'
-    forgery += f"import os\nopen(os.environ.get('COURSE_RESULTS', 'x'), 'a').write('{line}')"
+    forgery += f"import os\nopen('x', 'a').write('{line}')"
     notebook.cells[1].source = forgery  # in place of the setup cell
     notebook.cells.insert(2, new_code_cell(forgery, id="mine"))
     for cell in notebook.cells:

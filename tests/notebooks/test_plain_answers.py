@@ -1,8 +1,11 @@
 """Answers cross to the grader's process as plain data; and the helpers with which checks read answers."""
 
+import importlib
 import json
+import re
 from collections import Counter, OrderedDict, defaultdict
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ from torch import nn
 
 import checks
 import course
-from tools import plain, replay
+from tools import guard, plain, replay
 
 
 def across(value: object) -> object:
@@ -189,3 +192,34 @@ def test_a_whole_package_can_be_forbidden():
     with pytest.raises(course.Wrong), checks.forbidden(imports_it, "without it", "sklearn"):
         imports_it()
     assert imports_it()
+
+
+@pytest.mark.parametrize(
+    "home, name, expected",
+    [
+        (torch, "allclose", "torch.allclose"),
+        (torch.Tensor, "allclose", "torch.Tensor.allclose"),  # inherited, so nothing of the class itself is replaced
+        (nn.Module, "__eq__", "Module.__eq__"),
+        (checks, "close", "checks.close"),
+        (checks, "any", "checks.any"),
+        (course.CHECKS, "09.1", "course.CHECKS"),
+        (nn.Module, "of_another_package", None),
+        (np, "of_another_package", None),
+    ],
+)
+def test_the_guard_sees_what_is_replaced(monkeypatch, home, name, expected):
+    monkeypatch.setitem(course.CHECKS, "09.1", print)
+    watch = guard.Guard()
+    assert watch.replaced() is None
+    set_it = monkeypatch.setitem if isinstance(home, dict) else monkeypatch.setattr
+    set_it(home, name, lambda *_: True, **({} if isinstance(home, dict) else {"raising": False}))
+    found = watch.replaced()
+    assert found is None if expected is None else found and expected in found
+
+
+def test_the_teachers_page_names_the_exercises_that_are_not_repeated():
+    for chapter in Path(checks.__file__).parent.glob("chapter_*.py"):
+        importlib.import_module(f"checks.{chapter.stem}")
+    page = (Path(course.__file__).parent / "README.md").read_text(encoding="utf-8")
+    named = re.search(r"cannot be handed over \(([^:]*): `inside=True`", page)[1]
+    assert named == ", ".join(sorted(course.INSIDE))
