@@ -72,7 +72,9 @@ def lora_on(function):
         raise Wrong(f"{sorted(trained)[0]} still trains; freeze everything first")
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if count != 2 * (8 + 7) + 2 * (6 + 5):
-        raise Wrong(f"{count} numbers train, expected {2 * (8 + 7) + 2 * (6 + 5)}: A and B of two layers, of the rank asked")
+        raise Wrong(
+            f"{count} numbers train, expected {2 * (8 + 7) + 2 * (6 + 5)}: A and B of two layers, of the rank asked"
+        )
     if answer != count:
         raise Wrong(f"you return {answer}, but {count} parameters require a gradient")
     if model[0].lora.scale != 2.0:

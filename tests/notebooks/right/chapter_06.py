@@ -143,4 +143,36 @@ def train_head(features, labels, classes):
     return layer
 """,
     ],
+    "06.6": [
+        """\
+def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    m.mul_(betas[0]).add_(g, alpha=1 - betas[0])
+    v.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
+    size = lr / (1 - betas[0] ** t)
+    w.mul_(1 - lr * decay).addcdiv_(m, v.sqrt() / (1 - betas[1] ** t) ** 0.5 + eps, value=-size)
+    return w, m, v
+""",
+        """\
+import torch
+
+
+def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    one, two = betas
+    m, v = torch.lerp(m, g, 1 - one), torch.lerp(v, g.square(), 1 - two)
+    direction = (m / (1 - one**t)) / (torch.sqrt(v / (1 - two**t)) + eps)
+    return [w - lr * (direction + decay * w), m, v]
+""",
+        """\
+import numpy as np
+import torch
+
+
+def adamw_step(w, g, m, v, t, lr, betas, eps, decay):
+    w, g, m, v = (x.numpy() for x in (w, g, m, v))
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g * g
+    step = (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return tuple(torch.from_numpy(x) for x in (w - lr * decay * w - lr * step, m, v))
+""",
+    ],
 }

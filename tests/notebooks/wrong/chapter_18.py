@@ -36,9 +36,7 @@ WRONG = {
         SWITCH.format(
             body="[setattr(m, 'scale', 0.0) for m in model.modules() if isinstance(m, LoRALayer)]\n    return model(x)"
         ),
-        SWITCH.format(
-            body="[m.B.zero_() for m in model.modules() if isinstance(m, LoRALayer)]\n    return model(x)"
-        ),
+        SWITCH.format(body="[m.B.zero_() for m in model.modules() if isinstance(m, LoRALayer)]\n    return model(x)"),
     ],
     "18.3": [
         CHOSEN.format(**RIGHT | {"freeze": "pass"}),
