@@ -68,7 +68,7 @@ def lora_on(function):
         if not issubclass(kinds.get(name, type(None)), expected) or (name == "2" and kinds[name] is not nn.Linear):
             raise Wrong(f"layer {name} should be a {expected.__name__}, but is {kinds[name].__name__}")
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    if any(not name.split(".")[-1] in ("A", "B") for name in trained):
+    if any(name.split(".")[-1] not in ("A", "B") for name in trained):
         raise Wrong(f"{sorted(trained)[0]} still trains; freeze everything first")
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if count != 2 * (8 + 7) + 2 * (6 + 5):
