@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
 
     from gpt2.errors import InputError
     from gpt2.files import atomic_write
-    from tools.files import NOTEBOOKS, SOLUTIONS, chapters, choose
+    from tools import index
+    from tools.files import NOTEBOOKS, SOLUTIONS, chapters, choose, read
 
     if not (args.map or args.setup or sms_data()):
         raise InputError(
@@ -60,6 +61,11 @@ def main(argv: list[str]) -> int:
             with atomic_write(readme) as temporary:
                 temporary.write_text(new, encoding="utf-8")
             print("notebooks/README.md: new times in the map")
+        page, text = NOTEBOOKS / "index.md", index.render({n: (path, read(path)) for n, path in chapters().items()})
+        if not page.is_file() or page.read_text(encoding="utf-8") != text:
+            with atomic_write(page) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            print("notebooks/index.md: new")
     return 1 if failed else 0
 
 
