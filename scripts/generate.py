@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
     import torch
 
     import peft
-    from gpt2.beam_search import beam_search
+    from gpt2.beams import beam_search
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import choose_device, fit_threads
     from gpt2.generation import Timings, check_options, generate, stream

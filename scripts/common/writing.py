@@ -21,7 +21,7 @@ from common.experiment import Experiment
 from common.text import one_line
 from data.nearest import nearest_targets
 from data.text_pairs import TextPairs
-from gpt2.beam_search import beam_search
+from gpt2.beams import beam_search
 from gpt2.files import atomic_write
 from gpt2.model import GPT2
 from gpt2.text_metrics import bleu_intervals, measure
@@ -35,7 +35,7 @@ SHOWN = ("bleu", "chrf", "nist", "rouge_l", "cider")
 
 @dataclass(frozen=True)
 class Writing:
-    """How texts are written: see gpt2/beam_search.py."""
+    """How texts are written: see gpt2/beams.py."""
 
     max_new_tokens: int = 80
     num_beams: int = 4

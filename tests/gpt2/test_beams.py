@@ -1,12 +1,14 @@
 """Beam search: equal to transformers' ``generate``; prompts of different lengths as if each were alone."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
+import gpt2
 from gpt2 import InputError, generate, get_tokenizer, load_gpt2
-from gpt2.beam_search import Search, beam_search, forbidden
+from gpt2.beams import Search, beam_search, forbidden
 from gpt2.checkpoints.weights import save_gpt2
 
 FULL_STOP = 13  # a stop token that comes soon
@@ -121,3 +123,8 @@ def test_a_longer_text_wins_with_a_larger_penalty():
 def test_wrong_settings(settings, expected, tiny_model):
     with pytest.raises(InputError, match=expected):
         beam_search(tiny_model, torch.tensor([[1, 2]]), **settings)
+
+
+def test_names_of_gpt2_are_no_modules():
+    """``from gpt2 import beam_search`` must not find a file of that name instead of the function."""
+    assert not [name for name in gpt2.HOMES if (Path(gpt2.__file__).parent / f"{name}.py").exists()]
