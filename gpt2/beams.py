@@ -54,12 +54,9 @@ def beam_search(
     equal = lengths is None
     lengths = torch.full((len(tokens),), tokens.size(-1)) if lengths is None else torch.as_tensor(lengths)
     check_options(model, tokens, max_new_tokens, temperature=0.0, top_k=None, top_p=None, lengths=lengths)
-    whole_number("num_beams", num_beams)
-    whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
+    check_beams(num_beams, length_penalty, no_repeat_ngram_size)
     if early_stopping not in (True, False, "never"):
         raise InputError(f"early_stopping is {early_stopping!r}, expected True, False or 'never'", "early_stopping")
-    if not -100 <= length_penalty <= 100:
-        raise InputError(f"length_penalty is {length_penalty}, expected a number from -100 to 100", "length_penalty")
 
     prompts = [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
     context = model.config.n_positions - model.virtual_positions()
@@ -100,6 +97,14 @@ def beam_search(
     if not equal:
         return found
     return torch.nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=stop_token)
+
+
+def check_beams(num_beams: int, length_penalty: float, no_repeat_ngram_size: int) -> None:
+    """Raise InputError unless ``beam_search`` takes these options."""
+    whole_number("num_beams", num_beams)
+    whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
+    if isinstance(length_penalty, str) or not -100 <= length_penalty <= 100:
+        raise InputError(f"length_penalty is {length_penalty!r}, expected a number from -100 to 100", "length_penalty")
 
 
 class Search:
