@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.generation import check_options
 from gpt2.layout import Layout
 from gpt2.model import GPT2
@@ -103,8 +103,7 @@ def check_beams(num_beams: int, length_penalty: float, no_repeat_ngram_size: int
     """Raise InputError unless ``beam_search`` takes these options."""
     whole_number("num_beams", num_beams)
     whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
-    if isinstance(length_penalty, str) or not -100 <= length_penalty <= 100:
-        raise InputError(f"length_penalty is {length_penalty!r}, expected a number from -100 to 100", "length_penalty")
+    number("length_penalty", length_penalty, least=-100, most=100)
 
 
 class Search:
@@ -127,7 +126,8 @@ class Search:
         counts only among the best ``num_beams``, else worse texts would win by being short.
         """
         for row, text in zip(log_probs, self.texts, strict=True):
-            row[forbidden(self.prompt + text, no_repeat_ngram_size)] = float("-inf")
+            known = [token for token in forbidden(self.prompt + text, no_repeat_ngram_size) if token < len(row)]
+            row[known] = float("-inf")
         totals = (self.totals.to(log_probs.device)[:, None] + log_probs).flatten()  # (texts · V,)
         best = totals.topk(min(2 * self.num_beams, len(totals)))
         continued = []

@@ -185,7 +185,7 @@ def separator(text: str) -> str:
     try:
         found = text.encode("latin-1", "backslashreplace").decode("unicode_escape")
         found.encode()
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise argparse.ArgumentTypeError(f"{text!a} is no text as Python writes them: {error.reason}") from error
     return found
 

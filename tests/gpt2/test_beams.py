@@ -94,6 +94,9 @@ def test_the_best_of_all_texts_is_found_when_nothing_is_dropped(tiny_model):
 
 def test_tokens_that_would_repeat():
     assert forbidden([5, 6, 7, 5, 6], 3) == [7] and forbidden([5, 6, 7], 1) == [5, 6, 7]
+    assert (
+        beam_search(load_gpt2("practice"), torch.tensor([[9, 8]]), 2, no_repeat_ngram_size=1, vocabulary=5).max() == 9
+    )
     assert forbidden([5], 2) == [] and forbidden([5, 6, 5, 6], 0) == []
 
 
@@ -117,6 +120,7 @@ def test_a_longer_text_wins_with_a_larger_penalty():
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
         ({"early_stopping": "soon"}, "early_stopping is 'soon', expected True, False or 'never'"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"length_penalty": None}, "length_penalty is None"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
     ],
 )
