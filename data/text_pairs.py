@@ -12,28 +12,21 @@ in one part together, so no source of the test part has been seen in training.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from data import e2e
+from data.alpaca import instruction_source
 from data.practice_pairs import practice_pairs
 from data.splits import cut_in_order, grouped_split
 from data.tables import column_index, read_cells
 from gpt2.errors import InputError
 
 SOURCES = ("practice", "e2e")
-LONGEST_CHUNK = 800  # characters of a plain text that are read at a time, whole paragraphs
-INSTRUCTION = (  # Taori et al. (2023), Alpaca
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Response:"
-)
-INSTRUCTION_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
-    "response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n"
-    "### Response:"
-)
+LONGEST_CHUNK = 800  # characters of a plain text that are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +38,7 @@ class TextPairs:
     validation: pd.DataFrame
     test: pd.DataFrame
     notes: tuple[str, ...]  # sentences to show
+    form: str = "pairs"  # or "instructions", or "text": no sources
 
     def references(self, part: str) -> dict[str, list[str]]:
         """Source -> all its targets, in the order of the part."""
@@ -80,24 +74,24 @@ def load_pairs(
     path = Path(data)
     if path.suffix.lower() == ".txt":
         return plain_text(path, encoding)
-    if path.suffix.lower() == ".json":
+    form = "instructions" if path.suffix.lower() == ".json" else "pairs"
+    if form == "instructions":
         frame = instructions(path)
     elif path.suffix or path.exists():
         frame = read_pairs(path, source_column, target_column, encoding)
     else:
         raise InputError(f"no pairs named {data!r}; choose {', '.join(SOURCES)} or a path to a table", "data")
-    return split_pairs(path.name, frame, seed, f"{len(frame):,} pairs from {path}.")
+    return split_pairs(path.name, frame, seed, f"{len(frame):,} pairs from {path}.", form)
 
 
-def split_pairs(name: str, frame: pd.DataFrame, seed: int, note: str) -> TextPairs:
+def split_pairs(name: str, frame: pd.DataFrame, seed: int, note: str, form: str = "pairs") -> TextPairs:
     """70/10/20, all targets of a source in one part."""
-    if frame["source"].nunique() < 3:
-        raise InputError(
-            f"{name} has {frame['source'].nunique()} different sources, and each of the three parts needs one; add more"
-        )
+    if (count := frame["source"].nunique()) < 3:
+        raise InputError(f"{name} has {count} different source(s), and each of the three parts needs one; add more")
     labelled = frame.assign(label=0)
     train, validation, test = (p[["source", "target"]] for p in grouped_split(labelled, frame["source"], seed))
-    return TextPairs(name, train, validation, test, (note, f"Split 70/10/20 by seed {seed}, sources kept together."))
+    notes = (note, f"Split 70/10/20 by seed {seed}, sources kept together.")
+    return TextPairs(name, train, validation, test, notes, form)
 
 
 def read_pairs(path: Path, source_column: str, target_column: str, encoding: str) -> pd.DataFrame:
@@ -109,8 +103,8 @@ def read_pairs(path: Path, source_column: str, target_column: str, encoding: str
         column_index(path, list(cells.columns), name, argument)
         for name, argument in ((source_column, "source_column"), (target_column, "target_column"))
     ]
-    frame = cells.iloc[:, columns].set_axis(["source", "target"], axis=1)
-    if len(empty := frame.index[frame["target"].str.strip() == ""]):
+    frame = cells.iloc[:, columns].set_axis(["source", "target"], axis=1).apply(lambda texts: texts.str.strip())
+    if len(empty := frame.index[frame["target"] == ""]):
         raise InputError(
             f"{path}, line {lines[empty[0]]}: the target is empty ({len(empty):,} in all); fill them in, or leave the "
             "rows out"
@@ -121,10 +115,10 @@ def read_pairs(path: Path, source_column: str, target_column: str, encoding: str
 def instructions(path: Path) -> pd.DataFrame:
     """A JSON list of objects with instruction, output and, if there is one, input. Raises InputError."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its name and folder", "data") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); expected a list of objects", "data") from error
     if not isinstance(rows, list):
         raise InputError(f"{path} holds {type(rows).__name__}, expected a list of objects", "data")
@@ -134,32 +128,40 @@ def instructions(path: Path) -> pd.DataFrame:
         if not fields or not all(isinstance(value, str) for value in fields) or not fields[0].strip():
             raise InputError(f"{path}, entry {number}: expected an object with the texts instruction, input and output")
         instruction, given, output = (value.strip() for value in fields)
+        if any("\ud800" <= character <= "\udfff" for value in fields for character in value):
+            raise InputError(f"{path}, entry {number}: half a character (\\ud800 to \\udfff alone); correct it")
         if not output:
             raise InputError(f"{path}, entry {number}: the output is empty; fill it in, or leave the entry out")
-        form = INSTRUCTION_WITH_INPUT if given else INSTRUCTION
-        pairs.append((form.format(instruction=instruction, input=given), output))
+        pairs.append((instruction_source(instruction, given), output))
     return pd.DataFrame(pairs, columns=["source", "target"])
 
 
 def plain_text(path: Path, encoding: str = "utf-8") -> TextPairs:
-    """A text in chunks of whole paragraphs, each a target without a source; cut 70/10/20 in its order."""
+    """A text in chunks, each a target without a source; cut 70/10/20 in its order."""
     try:
-        text = path.read_text(encoding=encoding)
+        text = path.read_text(encoding=encoding).removeprefix("\ufeff")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its name and folder", "data") from error
     except (UnicodeError, LookupError) as error:
         raise InputError(f"{path} is no text in {encoding} ({error}); name its encoding", "encoding") from error
-    chunks: list[str] = []
-    for paragraph in filter(None, map(str.strip, text.replace("\r\n", "\n").split("\n\n"))):
-        if chunks and len(chunks[-1]) + len(paragraph) < LONGEST_CHUNK:
-            chunks[-1] += "\n\n" + paragraph
-        else:
-            chunks.append(paragraph)
+    chunks = cut_in_chunks(text)
     if len(chunks) < 10:
         raise InputError(
             f"{path} has {len(text):,} characters, too few to train on; give at least {10 * LONGEST_CHUNK:,}"
         )
     parts = cut_in_order(pd.DataFrame({"source": "", "target": chunks}))
-    return TextPairs(
-        path.name, *parts, notes=(f"{len(chunks):,} stretches of text from {path}, cut 70/10/20 in order.",)
-    )
+    notes = (f"{len(chunks):,} stretches of text from {path}, cut 70/10/20 in order.",)
+    return TextPairs(path.name, *parts, notes=notes, form="text")
+
+
+def cut_in_chunks(text: str, marks: Sequence[str] = ("\n\n", "\n", " ")) -> list[str]:
+    """Cut at blank lines, longer paragraphs at line ends, and longer lines at spaces; what fits stays together."""
+    mark, *finer = marks
+    chunks: list[str] = []
+    for piece in filter(None, map(str.strip, text.split(mark))):
+        for part in cut_in_chunks(piece, finer) if finer and len(piece) > LONGEST_CHUNK else [piece]:
+            if chunks and len(chunks[-1]) + len(mark) + len(part) <= LONGEST_CHUNK:
+                chunks[-1] += mark + part
+            else:
+                chunks.append(part)
+    return chunks

@@ -18,7 +18,7 @@ HOMES = {
     "save_gpt2": "gpt2.checkpoints.weights",
     "get_tokenizer": "gpt2.tokenizer",
     "generate": "gpt2.generation",
-    "beam_search": "gpt2.beam_search",
+    "beam_search": "gpt2.beams",
     "InputError": "gpt2.errors",
     "RunError": "gpt2.errors",
 }

@@ -30,25 +30,35 @@ def measure(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
     """All measures of ``texts`` (n), each with its references (n, one or more).
 
     BLEU, chrF and ROUGE-L are from 0 to 100, CIDEr from 0 to 10, NIST from 0 without a limit. Raises InputError for no
-    text, and for a text without references.
+    text, for a text without references, and for what is no text.
     """
-    if len(texts) != len(references) or not texts:
-        raise InputError(f"{len(texts)} texts and references for {len(references)}; expected as many, and one at least")
-    for i, group in enumerate(references):
-        if not group:
-            raise InputError(f"text {i + 1} has no reference to be compared with")
+    texts, references = list(texts), list(references)
+    check_texts(texts, references)
     from sacrebleu.metrics import BLEU, CHRF
 
     streams = streams_of(references)
     words = [words_of(text) for text in texts]
     answers = [[words_of(text) for text in group] for group in references]
     return {
-        "bleu": BLEU(lowercase=True).corpus_score(list(texts), streams).score,
-        "chrf": CHRF().corpus_score(list(texts), streams).score,
+        "bleu": BLEU(lowercase=True).corpus_score(texts, streams).score,
+        "chrf": CHRF().corpus_score(texts, streams).score,
         "nist": nist(words, answers),
         "rouge_l": rouge_l(texts, references),
         "cider": cider(words, answers),
     }
+
+
+def check_texts(texts: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Raise InputError unless there are texts, and for each of them a list of references."""
+    if len(texts) != len(references) or len(texts) == 0:
+        raise InputError(f"{len(texts)} texts and references for {len(references)}; expected as many, and one at least")
+    for i, (text, group) in enumerate(zip(texts, references, strict=True), start=1):
+        if isinstance(group, str):
+            raise InputError(f"the references of text {i} are one string, expected a list of strings")
+        if len(group) == 0:
+            raise InputError(f"text {i} has no reference to be compared with")
+        if not all(isinstance(each, str) for each in (text, *group)):
+            raise InputError(f"text {i} or a reference of it is no string; leave it out, or write '' for no text")
 
 
 def streams_of(references: Sequence[Sequence[str]]) -> Any:
@@ -61,17 +71,21 @@ def bleu_intervals(
     named: dict[str, list[str]], references: Sequence[Sequence[str]], draws: int = 1000
 ) -> dict[str, dict[str, float]]:
     """Name -> BLEU with the half width of its 95 % interval, and the p-value of its difference from the first name's
-    (NaN there). Paired bootstrap over the texts (Koehn, 2004), by sacrebleu: each draw is one sample of sources, the
-    same for all."""
+    (NaN there; 1 where there is none). Paired bootstrap over the texts (Koehn, 2004), by sacrebleu: each draw is one
+    sample of sources, the same for all. Raises InputError as ``measure`` does."""
+    for texts in named.values():
+        check_texts(texts, references)
     from sacrebleu.metrics import BLEU
     from sacrebleu.significance import PairedTest
 
     metric = BLEU(lowercase=True, references=streams_of(references))
     _, scores = PairedTest(list(named.items()), {"BLEU": metric}, None, test_type="bs", n_samples=draws)()
     results: list[Any] = scores["BLEU"]
+    first, *others = results
+    p = [math.nan] + [1.0 if other.score == first.score else other.p_value for other in others]
     return {
-        name: {"bleu": r.score, "half_width": r.ci, "p": math.nan if r.p_value is None else r.p_value}
-        for name, r in zip(named, results, strict=True)
+        name: {"bleu": result.score, "half_width": result.ci, "p": value}
+        for name, result, value in zip(named, (first, *others), p, strict=True)
     }
 
 

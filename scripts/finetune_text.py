@@ -15,6 +15,7 @@ Leaves a folder in runs/ with metrics.json, generated.csv, history.csv, curves.p
 import argparse
 import contextlib
 import dataclasses
+import functools
 import io
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ def fine_tune(
     import peft
     from common.experiment import say_what_to_expect
     from common.runs import new_folder, write_command
-    from common.writing import Writing, WritingExperiment, describe_pairs, make_pair_batches, write_texts
+    from common.writing import Writing, WritingExperiment, describe_pairs, make_pair_batches
     from data.text_pairs import load_pairs
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
@@ -66,6 +67,7 @@ def fine_tune(
     from gpt2.training.batching import check_vocabulary
     from gpt2.training.distributed import agree, is_main, main_first
     from gpt2.training.runs import locked, open_run, versions
+    from gpt2.training.writing import check_room, prompt_tokens
 
     with main_first():
         columns = (args.source_column, args.target_column)
@@ -77,16 +79,15 @@ def fine_tune(
     fit_threads(model.config.n_embd)
     total = sum(p.numel() for p in model.parameters())
     recipe = make_recipe(args, model.config.n_embd)
-    separator = args.separator.encode().decode("unicode_escape")
     sources = [source for source in pairs.references("test") if source][: args.test_sources]
     writing = Writing(args.max_new_tokens, args.num_beams, args.length_penalty, args.no_repeat_ngram_size)
 
-    untuned = write_texts(model.to(device), sources, separator, writing)
     torch.manual_seed(args.seed)
     peft.apply(model, args.method, **options)
     room = model.config.n_positions - model.virtual_positions()
+    check_room(sources, prompt_tokens(sources, get_tokenizer(), args.separator), room)
     room = min(args.max_length or room, room)
-    how = (args.batch_size, separator, args.include_source, args.evaluation_pairs)
+    how = (args.batch_size, args.separator, args.include_source, args.evaluation_pairs)
     batches, cut = make_pair_batches(pairs, room, *how)
     config = {
         "task": "writing",
@@ -98,7 +99,8 @@ def fine_tune(
         "source_column": args.source_column,
         "target_column": args.target_column,
         "max_pairs": args.max_pairs,
-        "separator": separator,
+        "form": pairs.form,
+        "separator": args.separator,
         "include_source": args.include_source,
         "batch_size": args.batch_size,
         **dataclasses.asdict(recipe),
@@ -125,8 +127,9 @@ def fine_tune(
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing
     parts = (model, batches, recipe, device, folder, config, started)
-    texts = {"separator": separator, "writing": writing, "test_sources": sources, "untuned": untuned}
-    WritingExperiment(*parts, pairs=pairs, evaluated=args.evaluation_pairs, **texts).run(resuming)
+    texts = {"separator": args.separator, "writing": writing, "test_sources": sources}
+    load_base = functools.partial(load_gpt2, checkpoint.source, args.assets)
+    WritingExperiment(*parts, pairs=pairs, load_base=load_base, evaluated=args.evaluation_pairs, **texts).run(resuming)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -153,7 +156,13 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
         metavar="N",
         help="measure perplexity on at most N pairs of each part (default: %(default)s)",
     )
-    add("--separator", default="\\n", metavar="TEXT", help="between source and target (default: \\n, a line break)")
+    add(
+        "--separator",
+        type=separator,
+        default="\n",
+        metavar="TEXT",
+        help="between source and target, with \\n and \\t as in Python (default: \\n, a line break)",
+    )
     add("--include-source", action="store_true", help="learn to write the sources, too")
     add_training_arguments(parser)
     add("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
@@ -169,6 +178,16 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     args = parser.parse_args(argv)
     args.given = argv
     return args, method_options(parser, args, {})
+
+
+def separator(text: str) -> str:
+    """Type of an option: a text in which \\n stands for a line break, as in Python."""
+    try:
+        found = text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+        found.encode()
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is no text as Python writes them: {error.reason}") from error
+    return found
 
 
 if __name__ == "__main__":

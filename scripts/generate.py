@@ -38,20 +38,17 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     prompts = read_lines(args.prompts) if args.prompts else [sys.stdin.read() if p == "-" else p for p in args.prompt]
     prompts = [ZERO_SHOT.format(prompt) for prompt in prompts] if args.zero_shot else prompts
-    shown = prompts
 
     from gpt2.training.run_files import read_run
 
     run = read_run(Path(args.adapter), "writing") if args.adapter else {}
-    if run:
-        args.model = run["model"]
-        shown, prompts = [""] * len(prompts), [prompt.strip() + run["separator"] for prompt in prompts]
+    args.model = run.get("model", args.model)
     checkpoint = cli.choose_model(args)
 
     import torch
 
     import peft
-    from gpt2.beam_search import beam_search
+    from gpt2.beams import beam_search
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import choose_device, fit_threads
     from gpt2.generation import Timings, check_options, generate, stream
@@ -59,10 +56,12 @@ def main(argv: list[str]) -> None:
 
     device, tokenizer = choose_device(args.device), get_tokenizer()
     model = load_gpt2(checkpoint.source, args.assets).to(device)
+    shown, encoded = prompts, tokenizer.encode_ordinary_batch(prompts)
     if run:
         peft.load(model, Path(args.adapter) / "adapter")
+        shown, encoded = as_trained(run, prompts, tokenizer)
     fit_threads(model.config.n_embd)
-    texts = [torch.tensor(tokenizer.encode_ordinary(prompt), dtype=torch.long, device=device) for prompt in prompts]
+    texts = [torch.tensor(text, dtype=torch.long, device=device) for text in encoded]
     tokens = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)  # (B, T)
     lengths = torch.tensor([len(text) for text in texts])
     drawing = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
@@ -101,7 +100,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("prompt", nargs="*", help="texts to continue; - reads one text from standard input")
     add("--prompts", metavar="FILE", help="text file (UTF-8) with one prompt a line")
-    add("--adapter", metavar="RUN", help="folder of a run of finetune_text.py: prompts are its sources")
+    add(
+        "--adapter",
+        metavar="RUN",
+        help="folder of a run of finetune_text.py: prompts are sources or instructions, as it was trained on; of a run "
+        "on a plain text, beginnings",
+    )
     add("--batch-size", type=cli.positive_int, default=32, metavar="N", help="prompts at once (default: %(default)s)")
     cli.add_model_arguments(parser)
     add("--zero-shot", action="store_true", help="ask: " + ZERO_SHOT.format("PROMPT"))
@@ -123,6 +127,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.refuse_unused(args, not args.num_beams, "with --num-beams", "temperature", "no_cache")
     parser.refuse_unused(args, not args.adapter, "with --adapter", "model", "zero_shot")
     return args
+
+
+def as_trained(run: dict, prompts: list[str], tokenizer: "tiktoken.Encoding") -> tuple[list[str], list[list[int]]]:
+    """What to show before each text, and the tokens that the run has learned to continue."""
+    from data.alpaca import instruction_source
+    from gpt2.tokenizer import END_OF_TEXT
+    from gpt2.training.writing import prompt_tokens
+
+    if run["form"] == "text":
+        return prompts, [[END_OF_TEXT, *tokens] for tokens in tokenizer.encode_ordinary_batch(prompts)]
+    sources = list(map(instruction_source, prompts)) if run["form"] == "instructions" else prompts
+    return [""] * len(prompts), prompt_tokens(sources, tokenizer, run["separator"])
 
 
 def print_as_written(

@@ -40,7 +40,8 @@ HASHES = {  # settings that are sha256 sums, and what has changed when they diff
     "data_sha256": "the texts or labels have changed since",
     "base_sha256": "the base model's weights have changed since",
 }
-RECORDED = ("versions", "lr_source")  # in config.json to be read: a run may resume under others
+WRITING_OPTIONS = ("max_new_tokens", "num_beams", "length_penalty", "no_repeat_ngram_size", "test_sources")
+RECORDED = ("versions", "lr_source", *WRITING_OPTIONS)  # a run may resume under others: they do not change training
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ learn                                     Blue Spice is a pub. <|endoftext|>
 
 import math
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import tiktoken
@@ -54,19 +55,15 @@ def encode_pairs(
     for nothing: the text begins with <|endoftext|>, and all of it is target. ``include_source``: the source is learned
     too.
 
-    Raises InputError, with the pair's number, for an empty target, and for a source that leaves no room for one.
+    Raises InputError for an empty target, and for a source that leaves no room for one.
     """
     token_lists, starts, truncated = [], [], 0
     prompts = prompt_tokens(sources, tokenizer, separator)
+    check_room(sources, prompts, max_length)
     texts = tokenizer.encode_ordinary_batch([text.strip() for text in written])
     for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
         if not text:
             raise InputError(f"pair {i + 1}: the target is empty; leave the pair out, or write what should follow")
-        if len(prompt) >= max_length:
-            raise InputError(
-                f"pair {i + 1}: the source has {len(prompt)} tokens, which leaves no room for a target within "
-                f"{max_length}; shorten it, or leave the pair out"
-            )
         whole = [*prompt, *text, END_OF_TEXT]
         truncated += len(whole) > max_length
         token_lists.append(whole[:max_length])
@@ -78,6 +75,17 @@ def prompt_tokens(sources: Sequence[str], tokenizer: tiktoken.Encoding, separato
     """What stands before the target: the source and the separator; <|endoftext|> where there is no source."""
     texts = [source.strip() + separator if source.strip() else "" for source in sources]
     return [tokens or [END_OF_TEXT] for tokens in tokenizer.encode_ordinary_batch(texts)]
+
+
+def check_room(sources: Sequence[str], prompts: Sequence[Tokens], room: int) -> None:
+    """Raise InputError, with its first words, for a source that leaves no room for a target within ``room`` tokens."""
+    for source, prompt in zip(sources, prompts, strict=True):
+        if len(prompt) >= room:
+            start = shorten(source[:1000], 60, placeholder=" …")
+            raise InputError(
+                f"the source {start!r} has {len(prompt)} tokens with the separator, which leaves no room for a target "
+                f"within {room}; shorten it, or leave the pair out"
+            )
 
 
 def token_logits(

@@ -8,6 +8,7 @@ generated.csv    each test source with the text that was written, its references
 import csv
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,10 @@ from tqdm import tqdm
 import peft
 from common.cli import command_line
 from common.experiment import Experiment
-from common.text import one_line
+from common.text import one_line, sample
 from data.nearest import nearest_targets
 from data.text_pairs import TextPairs
-from gpt2.beam_search import beam_search
+from gpt2.beams import beam_search, check_beams
 from gpt2.files import atomic_write
 from gpt2.model import GPT2
 from gpt2.text_metrics import bleu_intervals, measure
@@ -30,28 +31,32 @@ from gpt2.training.distributed import is_main
 from gpt2.training.writing import WRITING, PairBatches, encode_pairs, perplexity, prompt_tokens
 
 WRITTEN_AT_A_TIME = 16  # sources
+LONGEST_SHOWN = 300  # characters of a text
 SHOWN = ("bleu", "chrf", "nist", "rouge_l", "cider")
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How texts are written: see gpt2/beam_search.py."""
+    """How texts are written: see gpt2/beams.py."""
 
     max_new_tokens: int = 80
     num_beams: int = 4
     length_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
 
+    def __post_init__(self):
+        check_beams(self.num_beams, self.length_penalty, self.no_repeat_ngram_size)  # before training, not after it
+
 
 @dataclass(kw_only=True)
 class WritingExperiment(Experiment):
-    """``pairs``: what the batches were made of; ``untuned``: texts that the model wrote before training."""
+    """``pairs``: what the batches were made of; ``load_base``: the model as it was before training, once more."""
 
     pairs: TextPairs
+    load_base: Callable[[], GPT2]
     separator: str
     writing: Writing = field(default_factory=Writing)
     test_sources: list[str] = field(default_factory=list)  # for which texts are written
-    untuned: list[str] = field(default_factory=list)
     evaluated: int = 1000  # pairs of each part, at most, whose perplexity is measured
 
     task = WRITING
@@ -80,10 +85,11 @@ class WritingExperiment(Experiment):
         references = self.pairs.references("test")
         answers = [references[source] for source in self.test_sources]
         nearest = nearest_targets(self.pairs.train, self.test_sources)
-        written = {"model": texts, "untuned": self.untuned, "nearest": nearest}
+        untuned = write_texts(self.load_base().to(self.device), self.test_sources, self.separator, self.writing)
+        written = {"model": texts, "untuned": untuned, "nearest": nearest}
         intervals = bleu_intervals(written, answers)
         parts["written"] = {name: measure(found, answers) | intervals[name] for name, found in written.items()}
-        table = pd.DataFrame({"source": self.test_sources, "written": texts, "untuned": self.untuned})
+        table = pd.DataFrame({"source": self.test_sources, "written": texts, "untuned": untuned})
         table = table.assign(nearest=nearest, references=[json.dumps(a, ensure_ascii=False) for a in answers])
         with atomic_write(self.folder / "generated.csv") as temporary:
             table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
@@ -103,11 +109,18 @@ class WritingExperiment(Experiment):
             spread = ", ".join(f"{names[name]} ± {v['half_width']:.2f}" for name, v in metrics["written"].items())
             print(f"(95 % intervals of BLEU by paired bootstrap over the sources: {spread})")
             for row in table.head(2).itertuples():
-                print(f"\nsource   {one_line(row.source)}\nwritten  {one_line(row.written)}")
-                print(f"people   {one_line(json.loads(row.references)[0])}")
+                print(f"\nsource   {brief(row.source)}\nwritten  {brief(row.written)}")
+                print(f"people   {brief(json.loads(row.references)[0])}")
         self.print_costs(metrics)
-        source = one_line(table.source.iloc[0] if len(table) else "The")
+        examples = {"instructions": "Name three rivers.", "text": "The"}
+        source = examples.get(self.pairs.form) or sample(self.test_sources, longest=200)
         print(f"Results in {self.folder}; try: {command_line('generate.py', '--adapter', self.folder, source)}")
+
+
+def brief(text: str) -> str:
+    """The beginning of a text, in one line."""
+    line = one_line(text)
+    return line if len(line) <= LONGEST_SHOWN else line[:LONGEST_SHOWN] + " …"
 
 
 @torch.no_grad()

@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from data.nearest import nearest_targets
 from gpt2 import InputError
 from gpt2.text_metrics import bleu_intervals, cider, measure, rouge_l, words_of
 
@@ -73,3 +76,36 @@ def test_intervals_tell_a_difference_from_chance():
     assert found["right"]["bleu"] == pytest.approx(100) and found["right"]["half_width"] == pytest.approx(0, abs=1e-6)
     assert found["one"]["half_width"] > 5 and math.isnan(found["one"]["p"])
     assert found["wrong"]["p"] < 0.01 and found["right"]["p"] < 0.01 and found["other"]["p"] > 0.3
+
+
+@pytest.mark.parametrize(
+    "texts, references, expected",
+    [
+        (["a b"], ["a b"], "are one string"),
+        ([None], [["a"]], "text 1 or a reference of it is no string"),
+        (["a", "b"], [["a"], [None]], "text 2 or a reference"),
+        (np.array([]), [], "0 texts"),
+    ],
+)
+def test_what_is_no_text_is_refused(texts, references, expected):
+    with pytest.raises(InputError, match=expected):
+        measure(texts, references)
+    with pytest.raises(InputError, match=expected):
+        bleu_intervals({"run": texts}, references)
+
+
+def test_arrays_and_generators_are_texts():
+    expected = measure(["a b", "c"], [["a b"], ["d"]])
+    assert measure(np.array(["a b", "c"]), [np.array(["a b"]), ["d"]]) == expected
+    assert measure((text for text in ("a b", "c")), (["a b"], ["d"])) == expected
+
+
+def test_equal_systems_do_not_differ():
+    texts = ["one two three four five", "six seven eight nine ten"]
+    found = bleu_intervals({"run": texts, "same": list(texts)}, [[text + " more"] for text in texts])
+    assert found["same"]["p"] == 1 and found["same"]["bleu"] == found["run"]["bleu"] > 0
+
+
+def test_sources_without_a_word_have_a_nearest_target():
+    train = pd.DataFrame({"source": ["[]", ","], "target": ["first", "second"]})
+    assert nearest_targets(train, ["x", "[]"]) == ["first", "first"]

@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data.text_pairs import INSTRUCTION_WITH_INPUT, load_pairs
-from gpt2 import RunError
+from data.alpaca import INSTRUCTION_WITH_INPUT, instruction_source
+from data.text_pairs import LONGEST_CHUNK, cut_in_chunks, load_pairs
+from gpt2 import RunError, get_tokenizer
+from gpt2.tokenizer import END_OF_TEXT
 
 ROOT = Path(__file__).parents[2]
 COLOURS = ("red", "green", "blue", "grey", "black", "white", "brown", "pink", "yellow", "silver", "gold", "violet")
@@ -94,7 +96,7 @@ def test_head_has_nothing_to_train(command, arguments):
     "content, options, expected",
     [
         ("mr,ref\na,\nb,x\n", [], "line 2: the target is empty (1 in all)"),
-        ("mr,ref\na,x\nb,y\n", [], "has 2 different sources"),
+        ("mr,ref\na,x\nb,y\n", [], "has 2 different source(s)"),
         ("source,ref\na,x\n", [], "no column 'mr'"),
         ("mr,ref\n" + "word " * 400 + ",x\nb,y\nc,z\n", [], "leaves no room for a target within 256"),
         ("mr,ref\na,x\nb,y\nc,z\n", ["--target-column", "mr"], "source and target are both to come from column 'mr'"),
@@ -116,6 +118,8 @@ def test_bad_tables_and_settings_get_one_line_and_leave_nothing(content, options
         ("a.json", '{"a": 1}', "holds dict, expected a list"),
         ("a.json", '[{"instruction": "Say hi", "output": ""}]', "entry 1: the output is empty"),
         ("a.json", '[{"instruction": 3, "output": "x"}]', "entry 1: expected an object with the texts"),
+        ("a.json", '[{"instruction": "\\ud800", "output": "x"}]', "entry 1: half a character"),
+        ("a.json", "[" * 100_000, "is not JSON"),
         ("a.txt", "short", "too few to train on"),
         ("missing.csv", None, "does not exist"),
         ("nothing", None, "no pairs named"),
@@ -149,3 +153,63 @@ def test_e2e_as_published():
     assert [len(part) for part in (pairs.train, pairs.validation, pairs.test)] == [42_061, 4_672, 4_693]
     sources = [set(part.source) for part in (pairs.train, pairs.validation, pairs.test)]
     assert [len(part) for part in sources] == [4_862, 547, 630] and not sources[0] & sources[2]
+
+
+def test_long_paragraphs_of_a_plain_text_are_cut():
+    text = "one line\n" * 300 + "\n" + "word " * 1000 + "\n\n" + "\n\n".join("Short paragraph. " * 5 for _ in range(20))
+    chunks = cut_in_chunks(text)
+    assert max(map(len, chunks)) <= LONGEST_CHUNK < 3 * min(map(len, chunks[:3]))
+    assert " ".join(chunks).split() == text.split()
+
+
+@pytest.mark.parametrize(
+    "text, expected", [("\\n\\t", "\n\t"), (" → ", " → "), ("é\\n", "é\n"), ("\\u2192", "→"), (" | ", " | ")]
+)
+def test_separators(text, expected, command):
+    command("finetune_text", "--help")  # puts scripts/ on the path
+    assert importlib.import_module("finetune_text").separator(text) == expected
+
+
+@pytest.mark.parametrize("text", ["\\x", "a\\", "\\ud800", "\udcff"])
+def test_bad_separators_get_one_line(text, command, arguments, tmp_path):
+    assert "--separator" in command("finetune_text", *arguments, "--separator", text).one_line(2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_spaces_around_a_source_do_not_make_it_another(tmp_path):
+    (tmp_path / "a.csv").write_text("source,target\na,1\n a,2\na ,3\nb,4\nc,5\n")
+    pairs = load_pairs(tmp_path / "a.csv")
+    assert sorted(len(part) for part in (pairs.train, pairs.validation, pairs.test)) == [1, 1, 3]
+
+
+def test_refusals_come_before_anything_is_written_by_a_model(command, arguments, monkeypatch, tmp_path):
+    command("finetune_text", "--help")
+    monkeypatch.setattr(importlib.import_module("common.writing"), "beam_search", None)
+    assert "head trains nothing" in command("finetune_text", *arguments, "--method", "head").one_line(2)
+    long = tmp_path / "long.csv"
+    long.write_text("mr,ref\n" + "".join(f"{'word ' * 20}{i},x\n" for i in range(9)))
+    arguments[arguments.index("--data") + 1] = long
+    few = ["--evaluation-pairs", 1, "--virtual-tokens", 235, "--method", "prompt"]
+    assert "the source 'word word" in command("finetune_text", *arguments, *few).one_line(2)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_generate_continues_what_each_kind_of_run_has_read(command, tmp_path, monkeypatch):
+    entries = [{"instruction": f"Add {i}", "output": str(i)} for i in range(12)]
+    (tmp_path / "a.json").write_text(json.dumps(entries), encoding="utf-8-sig")
+    (tmp_path / "a.txt").write_text("word " * 4000)
+    read = []
+    search = importlib.import_module("gpt2.beams").beam_search
+    for name, prompt in (("a.json", "Add 3"), ("a.txt", "The"), ("a.txt", "")):
+        run = tmp_path / name.replace(".", "-")
+        if not run.exists():
+            made = command("finetune_text", "--model", "practice", "--data", tmp_path / name, "--out", run, *SHORT)
+            assert made.status == 0 and "\\n" not in made.out.splitlines()[-1], made
+        with monkeypatch.context() as patch:
+            patch.setattr("gpt2.beams.beam_search", lambda *a, **k: read.append(a[1][0].tolist()) or search(*a, **k))
+            shown = command("generate", "--adapter", run, prompt, "--num-beams", 2, "--max-new-tokens", 3)
+        assert shown.status == 0 and shown.out.startswith(prompt if name == "a.txt" else "")
+    tokenizer = get_tokenizer()
+    assert tokenizer.decode(read[0]) == instruction_source("Add 3") + "\n"
+    assert read[1:] == [[END_OF_TEXT, *tokenizer.encode("The")], [END_OF_TEXT]]

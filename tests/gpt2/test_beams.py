@@ -1,12 +1,14 @@
 """Beam search: equal to transformers' ``generate``; prompts of different lengths as if each were alone."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
+import gpt2
 from gpt2 import InputError, generate, get_tokenizer, load_gpt2
-from gpt2.beam_search import Search, beam_search, forbidden
+from gpt2.beams import Search, beam_search, forbidden
 from gpt2.checkpoints.weights import save_gpt2
 
 FULL_STOP = 13  # a stop token that comes soon
@@ -92,6 +94,9 @@ def test_the_best_of_all_texts_is_found_when_nothing_is_dropped(tiny_model):
 
 def test_tokens_that_would_repeat():
     assert forbidden([5, 6, 7, 5, 6], 3) == [7] and forbidden([5, 6, 7], 1) == [5, 6, 7]
+    assert (
+        beam_search(load_gpt2("practice"), torch.tensor([[9, 8]]), 2, no_repeat_ngram_size=1, vocabulary=5).max() == 9
+    )
     assert forbidden([5], 2) == [] and forbidden([5, 6, 5, 6], 0) == []
 
 
@@ -115,9 +120,15 @@ def test_a_longer_text_wins_with_a_larger_penalty():
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
         ({"early_stopping": "soon"}, "early_stopping is 'soon', expected True, False or 'never'"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"length_penalty": None}, "length_penalty is None"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
     ],
 )
 def test_wrong_settings(settings, expected, tiny_model):
     with pytest.raises(InputError, match=expected):
         beam_search(tiny_model, torch.tensor([[1, 2]]), **settings)
+
+
+def test_names_of_gpt2_are_no_modules():
+    """``from gpt2 import beam_search`` must not find a file of that name instead of the function."""
+    assert not [name for name in gpt2.HOMES if (Path(gpt2.__file__).parent / f"{name}.py").exists()]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.generation import check_options
 from gpt2.layout import Layout
 from gpt2.model import GPT2
@@ -54,12 +54,9 @@ def beam_search(
     equal = lengths is None
     lengths = torch.full((len(tokens),), tokens.size(-1)) if lengths is None else torch.as_tensor(lengths)
     check_options(model, tokens, max_new_tokens, temperature=0.0, top_k=None, top_p=None, lengths=lengths)
-    whole_number("num_beams", num_beams)
-    whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
+    check_beams(num_beams, length_penalty, no_repeat_ngram_size)
     if early_stopping not in (True, False, "never"):
         raise InputError(f"early_stopping is {early_stopping!r}, expected True, False or 'never'", "early_stopping")
-    if not -100 <= length_penalty <= 100:
-        raise InputError(f"length_penalty is {length_penalty}, expected a number from -100 to 100", "length_penalty")
 
     prompts = [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
     context = model.config.n_positions - model.virtual_positions()
@@ -102,6 +99,13 @@ def beam_search(
     return torch.nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=stop_token)
 
 
+def check_beams(num_beams: int, length_penalty: float, no_repeat_ngram_size: int) -> None:
+    """Raise InputError unless ``beam_search`` takes these options."""
+    whole_number("num_beams", num_beams)
+    whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
+    number("length_penalty", length_penalty, least=-100, most=100)
+
+
 class Search:
     """The beam of one prompt: the texts that it continues, and the whole ones that it has found."""
 
@@ -122,7 +126,8 @@ class Search:
         counts only among the best ``num_beams``, else worse texts would win by being short.
         """
         for row, text in zip(log_probs, self.texts, strict=True):
-            row[forbidden(self.prompt + text, no_repeat_ngram_size)] = float("-inf")
+            known = [token for token in forbidden(self.prompt + text, no_repeat_ngram_size) if token < len(row)]
+            row[known] = float("-inf")
         totals = (self.totals.to(log_probs.device)[:, None] + log_probs).flatten()  # (texts · V,)
         best = totals.topk(min(2 * self.num_beams, len(totals)))
         continued = []
