@@ -15,6 +15,9 @@ FILES = {  # in the repository -> in the folder for students
     "requirements-course.txt": "requirements-course.txt",
     "notebooks/handout.md": "README.md",
     "notebooks/README.md": "notebooks/README.md",
+    "notebooks/bibliography.md": "notebooks/bibliography.md",
+    "notebooks/glossary.md": "notebooks/glossary.md",
+    "notebooks/index.md": "notebooks/index.md",
     "notebooks/course.py": "notebooks/course.py",
     "notebooks/two_tasks.py": "notebooks/two_tasks.py",
 }

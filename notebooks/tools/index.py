@@ -8,8 +8,7 @@ from nbformat import NotebookNode
 PACKAGES = ("gpt2", "peft", "data")
 HEADING = """# Index of functions
 
-What each chapter uses of the packages, and where its source is shown (**bold**). `notebooks/tools/refresh.py` writes
-this page.
+What each chapter uses of the packages, and where its source is shown (**bold**).
 
 | name | module | chapters |
 |---|---|---|
