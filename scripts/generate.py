@@ -135,9 +135,10 @@ def as_trained(run: dict, prompts: list[str], tokenizer: "tiktoken.Encoding") ->
     from gpt2.tokenizer import END_OF_TEXT
     from gpt2.training.writing import prompt_tokens
 
-    if run["form"] == "text":
+    form = run.get("form")  # of data/text_pairs.py
+    if form == "text":
         return prompts, [[END_OF_TEXT, *tokens] for tokens in tokenizer.encode_ordinary_batch(prompts)]
-    sources = list(map(instruction_source, prompts)) if run["form"] == "instructions" else prompts
+    sources = list(map(instruction_source, prompts)) if form == "instructions" else prompts
     return [""] * len(prompts), prompt_tokens(sources, tokenizer, run["separator"])
 
 

@@ -8,7 +8,7 @@ from gpt2.errors import InputError
 
 KEYS = {  # task -> what config.json must say, and the command that makes such a run
     "classifying": ({"model", "classes", "pooling", "max_length", "pad_to"}, "finetune_spam.py"),
-    "writing": ({"model", "separator", "max_length", "form"}, "finetune_text.py"),
+    "writing": ({"model", "separator", "max_length"}, "finetune_text.py"),
 }
 
 
