@@ -167,7 +167,7 @@ def test_long_paragraphs_of_a_plain_text_are_cut():
 )
 def test_separators(text, expected, command):
     command("finetune_text", "--help")  # puts scripts/ on the path
-    assert importlib.import_module("finetune_text").separator(text) == expected
+    assert importlib.import_module("common.pair_arguments").separator(text) == expected
 
 
 @pytest.mark.parametrize("text", ["\\x", "a\\", "\\ud800", "\udcff"])
