@@ -23,6 +23,8 @@ from gpt2.layout import Layout
 from gpt2.model import GPT2
 from gpt2.tokenizer import END_OF_TEXT
 
+MOST_BEAMS = 1000  # each takes the memory of a text
+
 
 @torch.no_grad()
 def beam_search(
@@ -101,7 +103,7 @@ def beam_search(
 
 def check_beams(num_beams: int, length_penalty: float, no_repeat_ngram_size: int) -> None:
     """Raise InputError unless ``beam_search`` takes these options."""
-    whole_number("num_beams", num_beams)
+    whole_number("num_beams", num_beams, most=MOST_BEAMS)
     whole_number("no_repeat_ngram_size", no_repeat_ngram_size, least=0)
     number("length_penalty", length_penalty, least=-100, most=100)
 

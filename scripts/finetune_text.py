@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_list, method_options
+from common.pair_arguments import add_pair_arguments
 from common.recipes import add_training_arguments, lr_source, make_recipe
 
 if TYPE_CHECKING:
@@ -138,32 +139,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     add = parser.add_argument
     add("--method", default="lora", metavar="NAME", help="one of those below (default: %(default)s)")
     cli.add_model_arguments(parser)
-    add(
-        "--data",
-        default="practice",
-        metavar="NAME|FILE",
-        help="practice, e2e (12 MB, downloaded once), or a .csv, .tsv, .jsonl, .parquet, .json or .txt file (default: "
-        "%(default)s)",
-    )
-    add("--source-column", default="source", metavar="NAME", help="of a table (default: %(default)s)")
-    add("--target-column", default="target", metavar="NAME", help="of a table (default: %(default)s)")
-    add("--encoding", default="utf-8", help="of a table or text, such as cp1252 (default: %(default)s)")
-    add("--max-pairs", type=cli.positive_int, metavar="N", help="train on the first N pairs only")
-    add(
-        "--evaluation-pairs",
-        type=cli.positive_int,
-        default=1000,
-        metavar="N",
-        help="measure perplexity on at most N pairs of each part (default: %(default)s)",
-    )
-    add(
-        "--separator",
-        type=separator,
-        default="\n",
-        metavar="TEXT",
-        help="between source and target, with \\n and \\t as in Python (default: \\n, a line break)",
-    )
-    add("--include-source", action="store_true", help="learn to write the sources, too")
+    add_pair_arguments(parser)
     add_training_arguments(parser)
     add("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     group = parser.add_argument_group("writing for the test sources")
@@ -178,16 +154,6 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     args = parser.parse_args(argv)
     args.given = argv
     return args, method_options(parser, args, {})
-
-
-def separator(text: str) -> str:
-    """Type of an option: a text in which \\n stands for a line break, as in Python."""
-    try:
-        found = text.encode("latin-1", "backslashreplace").decode("unicode_escape")
-        found.encode()
-    except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!a} is no text as Python writes them: {error.reason}") from error
-    return found
 
 
 if __name__ == "__main__":

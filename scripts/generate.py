@@ -17,18 +17,12 @@ The zero-shot experiment: ask the untrained model for a verdict, and see that it
 """
 
 import argparse
-import codecs
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common import cli
+from common.continuing import as_trained, before, print_as_written
 from common.text import read_lines
-
-if TYPE_CHECKING:
-    import tiktoken
-    import torch
 
 SEPARATOR = "-" * 40  # a line between two texts
 ZERO_SHOT = "Is the following text 'spam'? Answer with 'yes' or 'no': '{}'"  # Raschka's question, 2024
@@ -127,50 +121,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.refuse_unused(args, not args.num_beams, "with --num-beams", "temperature", "no_cache")
     parser.refuse_unused(args, not args.adapter, "with --adapter", "model", "zero_shot")
     return args
-
-
-def as_trained(run: dict, prompts: list[str], tokenizer: "tiktoken.Encoding") -> tuple[list[str], list[list[int]]]:
-    """What to show before each text, and the tokens that the run has learned to continue."""
-    from data.alpaca import instruction_source
-    from gpt2.tokenizer import END_OF_TEXT
-    from gpt2.training.writing import prompt_tokens
-
-    form = run.get("form")  # of data/text_pairs.py
-    if form == "text":
-        return prompts, [[END_OF_TEXT, *tokens] for tokens in tokenizer.encode_ordinary_batch(prompts)]
-    sources = list(map(instruction_source, prompts)) if form == "instructions" else prompts
-    return [""] * len(prompts), prompt_tokens(sources, tokenizer, run["separator"])
-
-
-def print_as_written(
-    prompt: str, new: "Iterator[torch.Tensor]", tokenizer: "tiktoken.Encoding", stops: list[str]
-) -> None:
-    """Show a text while it is written, token by token; what may be the beginning of a stop text waits."""
-    from gpt2.tokenizer import END_OF_TEXT
-
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end within a character, such as an emoji
-    print(prompt, end="", flush=True)
-    waiting = ""
-    for token in new:
-        if token.item() == END_OF_TEXT:
-            break
-        waiting += decoder.decode(tokenizer.decode_single_token_bytes(int(token)))
-        if before(waiting, stops) != waiting:
-            break
-        sure = len(waiting) - max((n for n in range(1, len(waiting) + 1) if may_begin(waiting[-n:], stops)), default=0)
-        print(waiting[:sure], end="", flush=True)
-        waiting = waiting[sure:]
-    print(before(waiting + decoder.decode(b"", final=True), stops), end="", flush=True)
-
-
-def before(text: str, stops: list[str]) -> str:
-    """The text up to the first stop text in it."""
-    return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
-
-
-def may_begin(text: str, stops: list[str]) -> bool:
-    """May a stop text begin with this?"""
-    return any(stop.startswith(text) for stop in stops)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,7 @@ def test_a_longer_text_wins_with_a_larger_penalty():
     "settings, expected",
     [
         ({"num_beams": 0}, "num_beams"),
+        ({"num_beams": 100_000}, "num_beams is 100000, expected a whole number from 1 to 1000"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
         ({"early_stopping": "soon"}, "early_stopping is 'soon', expected True, False or 'never'"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),

@@ -72,7 +72,7 @@ def test_an_interrupted_run_resumes_as_if_nothing_had_happened(command, argument
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "after_epoch", then_interrupt)
         assert command("finetune_text", *settings).status == 130
-    assert "Resuming" in command("finetune_text", *settings).out
+    assert "Resuming" in command("finetune_text", *settings, "--num-beams", 3).out  # how it writes may change
     columns = ["epoch", "train_loss", "validation_loss"]
     both = [pd.read_csv(tmp_path / name / "history.csv")[columns] for name in ("run", "second")]
     pd.testing.assert_frame_equal(*both)
@@ -167,7 +167,7 @@ def test_long_paragraphs_of_a_plain_text_are_cut():
 )
 def test_separators(text, expected, command):
     command("finetune_text", "--help")  # puts scripts/ on the path
-    assert importlib.import_module("finetune_text").separator(text) == expected
+    assert importlib.import_module("common.pair_arguments").separator(text) == expected
 
 
 @pytest.mark.parametrize("text", ["\\x", "a\\", "\\ud800", "\udcff"])

@@ -119,7 +119,7 @@ def test_an_invalid_byte_is_shown_at_once(capsys):
             yield torch.tensor([i])
             seen.append(capsys.readouterr().out)
 
-    importlib.import_module("generate").print_as_written("", new(), tokenizer)
+    importlib.import_module("generate").print_as_written("", new(), tokenizer, [])
     assert [*seen, capsys.readouterr().out] == ["\ufffd", "", "✨", "", "\ufffdA", "", "\ufffd\n"]
 
 
