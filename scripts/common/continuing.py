@@ -40,7 +40,7 @@ def print_as_written(
         sure = len(waiting) - max((n for n in range(1, len(waiting) + 1) if may_begin(waiting[-n:], stops)), default=0)
         print(waiting[:sure], end="", flush=True)
         waiting = waiting[sure:]
-    print(before(waiting + decoder.decode(b"", final=True), stops), end="", flush=True)
+    print(before(waiting + decoder.decode(b"", final=True), stops), flush=True)
 
 
 def before(text: str, stops: list[str]) -> str:
