@@ -68,11 +68,14 @@ def grams(words, n):
 
 @exercise("19.3")
 def best_continuations(function):
-    for beams, vocabulary, k in ((2, 6, 2), (3, 8, 3), (1, 10, 4)):
-        totals = -3 * torch.rand(beams)
-        log_probs = torch.log_softmax(2 * torch.randn(beams, vocabulary), dim=-1)
-        if beams > 1:  # both of the best continue one beam
-            totals[-1] = totals.max() + 5
+    # of one beam the best tokens, of the other the best totals: to leave out either gives another answer
+    first = torch.tensor([-6.0, -1.0]), torch.tensor([[0.5, 0.4, 0.06, 0.04], [0.1, 0.3, 0.25, 0.35]]).log(), 2
+    others = [
+        (-3 * torch.rand(beams), torch.log_softmax(2 * torch.randn(beams, vocabulary), dim=-1), k)
+        for beams, vocabulary, k in ((2, 6, 2), (3, 8, 3), (1, 10, 4))
+    ]
+    for totals, log_probs, k in (first, *others):
+        beams, vocabulary = log_probs.shape
         found = returned(function(totals.clone(), log_probs.clone(), k))
         try:
             answer = [(int(beam), int(token)) for beam, token in found]
