@@ -60,7 +60,7 @@ def add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--find-lr",
         nargs="?",
-        const="",
+        const="auto",
         metavar="FILE.png",
         help="train nothing: a short range test on training batches, printed and drawn, that suggests a learning rate",
     )

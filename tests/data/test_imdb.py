@@ -97,7 +97,7 @@ def test_load_dataset_knows_it(assets):
     assert load_dataset("imdb", assets=assets, seed=9).train.equals(dataset.train)
     strict = load_dataset("imdb", "strict", seed=9, assets=assets)
     assert len(strict.test) == 200 and not strict.train.equals(load_dataset("imdb", "strict", assets=assets).train)
-    with pytest.raises(InputError, match="for imdb choose the protocol grouped"):
+    with pytest.raises(InputError, match="not for imdb; choose the protocol grouped"):
         load_dataset("imdb", assets=assets, group_near_duplicates=True)
 
 

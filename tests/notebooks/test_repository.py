@@ -40,7 +40,7 @@ def test_the_command_writes_another_name_everywhere(repository, monkeypatch, tmp
     assert "/some-one/gpt2.course && cd gpt2.course\n" in (tmp_path / "notebooks/README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["course", "a/b/c", "https://github.com/a/b", "a b/c", "a/", ""])
+@pytest.mark.parametrize("name", ["course", "a/b/c", "https://github.com/a/b", "a b/c", "a/"])
 def test_a_name_that_is_none_gets_one_line(repository, monkeypatch, capsys, name):
     cli = importlib.import_module("common.cli")
     monkeypatch.setattr(sys, "argv", ["repository.py", "--repository", name])

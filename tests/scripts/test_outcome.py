@@ -131,7 +131,7 @@ def test_answers_may_differ_from_the_largest_probability():
 
 
 def test_a_temperature_at_an_end_of_the_search_is_not_used(command, three_classes, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.experiment.choose_temperature", lambda logits, labels: None)
+    monkeypatch.setattr("common.classifying.choose_temperature", lambda logits, labels: None)
     said, metrics = run(command, three_classes, tmp_path / "run", "--calibrate")
     assert "No temperature follows from the 9 validation messages" in said and metrics["temperature"] == 1.0
     assert not (tmp_path / "run" / "decision.json").exists()

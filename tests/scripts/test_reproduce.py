@@ -413,5 +413,5 @@ def test_more_seeds_than_anybody_runs_are_refused(reproduce):
 
 
 def test_an_empty_list_of_rows_is_refused(reproduce, tmp_path):
-    assert "no row is named" in reproduce("--rows", "").one_line(2)
+    assert "--rows is empty" in reproduce("--rows", "").one_line(2)
     assert not list(tmp_path.glob("**/reproduction.json"))

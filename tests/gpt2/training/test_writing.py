@@ -121,7 +121,7 @@ def test_bad_pairs():
     encode = get_tokenizer()
     with pytest.raises(InputError, match="pair 2: the target is empty"):
         encode_pairs(["a", "b"], ["x", "  "], encode, 64)
-    with pytest.raises(InputError, match="pair 1: the source has 9 tokens, which leaves no room for a target within 5"):
+    with pytest.raises(InputError, match="has 9 tokens with the separator, which leaves no room for a target within 5"):
         encode_pairs(["one two three four five six seven eight"], ["x"], encode, 5)
     _, _, truncated = encode_pairs(["a"], ["one two three four five six"], encode, 5)
     assert truncated == 1
