@@ -40,12 +40,12 @@ def does_not_parse(tiny):
     return tiny.make(tiny.answers | {"01.2": "number = = 42"})
 
 
-@submission("13", "stopped after 15 s")
+@submission("13", "stopped after 5 s")
 def endless(tiny):
     return tiny.make(tiny.answers | {"01.2": "while True:\n    pass"})
 
 
-@submission("23", "stopped after 15 s")
+@submission("23", "stopped after 5 s")
 def endless_when_checked(tiny):
     return tiny.make(tiny.answers | {"01.1": "def double(x):\n    import time\n    time.sleep(1000)"})
 
@@ -55,7 +55,7 @@ def crashes(tiny):
     return tiny.make(tiny.answers | {"01.2": "import os\nos._exit(3)"})
 
 
-@submission("13", "stopped after 15 s|MemoryError")  # whichever limit comes first, which depends on the machine
+@submission("13|1", "stopped after 5 s|MemoryError|ended early")  # whichever comes first; the machine decides
 def floods(tiny):
     flood = "import os\nwhile True:\n    print('x' * 100_000)\n    os.write(1, b'y' * 100_000)"
     return tiny.make(tiny.answers | {"01.2": flood})
@@ -158,7 +158,7 @@ def test_every_way_to_be_wrong(tiny, tmp_path, capsys):
         shutil.move(tiny.submissions / name, tmp_path / "endless" / name)
     others = ("--memory-mb", 2500, "--jobs", 2)
     assert tiny.call("classroom", "grade", tiny.submissions, "--out", tmp_path / "grades.csv", *others) == 0
-    limits = ("--cell-seconds", 15, "--jobs", len(endless))
+    limits = ("--cell-seconds", 5, "--jobs", len(endless))
     assert tiny.call("classroom", "grade", tmp_path / "endless", "--out", tmp_path / "late.csv", *limits) == 0
     by_student = grades(tmp_path / "grades.csv") | grades(tmp_path / "late.csv")
     assert by_student.keys() == {*STUDENTS, "absent", "twice", "renamed"}
@@ -167,7 +167,7 @@ def test_every_way_to_be_wrong(tiny, tmp_path, capsys):
         assert [row["exercise"] for row in rows] == ["01.1", "01.2", "01.3"]
         if name == "greedy" and sys.platform != "linux":
             continue
-        assert "".join(row["exercise"][-1] for row in rows if row["right"] == "1") == right, (name, rows)
+        assert "".join(row["exercise"][-1] for row in rows if row["right"] == "1") in right.split("|"), (name, rows)
         said = " ".join(row["error"] for row in rows)
         assert any(one in said for one in error.split("|")), (name, rows)
         assert bool(error) == any(row["error"] for row in rows) or name == "empty", (name, rows)
@@ -179,7 +179,7 @@ def test_every_way_to_be_wrong(tiny, tmp_path, capsys):
 
     told = capsys.readouterr()
     assert "one_wrong" in told.out and "2/3" in told.out
-    assert "endless, 01_tiny: stopped after 15 s" in told.err
+    assert "endless, 01_tiny: stopped after 5 s" in told.err
 
 
 def test_one_that_cannot_be_interrupted(tiny, tmp_path):
