@@ -15,9 +15,7 @@ Leaves a folder in runs/ with metrics.json, history.csv, curves.png, confusion.p
 
 import argparse
 import contextlib
-import io
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import cli
@@ -41,12 +39,9 @@ def main(argv: list[str]) -> None:
     args, options = parse(argv)
     checkpoint = cli.choose_model(args)  # says which model it will be before PyTorch is imported, which takes seconds
 
-    from gpt2.devices import choose_device
-    from gpt2.training.distributed import is_main, process_group
+    from common.processes import one_speaks
 
-    with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
-        if not is_main():  # of several processes one speaks
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    with one_speaks(args.device) as (device, stack):
         fine_tune(args, options, checkpoint, device, started, stack)
 
 
@@ -60,19 +55,18 @@ def fine_tune(
 ) -> None:
     """Prepare everything that a run needs, and run it. ``stack`` keeps the lock of the run's folder."""
     from common import find_lr
-    from common.classifying import ClassifierExperiment, describe_run, describe_untuned
-    from common.experiment import say_what_to_expect
+    from common.classifying import ClassifierExperiment, describe_dataset, describe_untuned
+    from common.experiment import describe_run, say_what_to_expect
     from common.prepare import load_data, make_batches, run_settings, untuned
-    from common.runs import new_folder, write_command
+    from common.processes import open_folder
     from common.sizes import check_size
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
     from gpt2.errors import InputError
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import check_vocabulary
-    from gpt2.training.distributed import agree, is_main, main_first
+    from gpt2.training.distributed import main_first
     from gpt2.training.frozen_features import choose_batching
-    from gpt2.training.runs import locked, open_run
     from peft.applying import prepare_classifier
 
     if args.find_lr is not None:
@@ -103,18 +97,13 @@ def fine_tune(
 
     batching, features = choose_batching(model, device, recipe.pooling, args.batching, args.feature_memory)
 
+    about = (describe_dataset(dataset), dataset.notes, config, f"{cut:,} of the messages" if cut else "")
     model.checkpointing = args.checkpointing
     if args.find_lr is not None:
-        describe_run(model, dataset, config, cut, describe(device))
+        describe_run(model, *about, describe(device))
         return find_lr.find_lr(args, model, batches["train"], recipe, device, batching)
-    folder = Path(args.out or agree(str(new_folder(args.method))))
-    with main_first():
-        if is_main():
-            stack.enter_context(locked(folder))
-        resuming = open_run(folder, config)
-        if is_main():
-            write_command(folder, args.given)
-    describe_run(model, dataset, config, cut, describe(device))
+    folder, resuming = open_folder(args, config, stack)
+    describe_run(model, *about, describe(device))
     if before:
         describe_untuned(before)
     if device.type == "cpu" and checkpoint.name != "practice":

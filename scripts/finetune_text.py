@@ -16,9 +16,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import io
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import cli
@@ -37,12 +35,9 @@ def main(argv: list[str]) -> None:
     args, options = parse(argv)
     checkpoint = cli.choose_model(args)
 
-    from gpt2.devices import choose_device
-    from gpt2.training.distributed import is_main, process_group
+    from common.processes import one_speaks
 
-    with process_group(choose_device(args.device)) as device, contextlib.ExitStack() as stack:
-        if not is_main():  # of several processes one speaks
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+    with one_speaks(args.device) as (device, stack):
         fine_tune(args, options, checkpoint, device, started, stack)
 
 
@@ -58,16 +53,16 @@ def fine_tune(
     import torch
 
     import peft
-    from common.experiment import say_what_to_expect
-    from common.runs import new_folder, write_command
+    from common.experiment import describe_run, say_what_to_expect
+    from common.processes import open_folder
     from common.writing import Writing, WritingExperiment, describe_pairs, make_pair_batches
     from data.text_pairs import load_pairs
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
     from gpt2.tokenizer import get_tokenizer
     from gpt2.training.batching import check_vocabulary
-    from gpt2.training.distributed import agree, is_main, main_first
-    from gpt2.training.runs import locked, open_run, versions
+    from gpt2.training.distributed import main_first
+    from gpt2.training.runs import versions
     from gpt2.training.writing import check_room, prompt_tokens
 
     with main_first():
@@ -116,14 +111,9 @@ def fine_tune(
         "base_sha256": model.peft.base_fingerprints["float32"],
         "versions": versions(),
     }
-    folder = Path(args.out or agree(str(new_folder(args.method))))
-    with main_first():
-        if is_main():
-            stack.enter_context(locked(folder))
-        resuming = open_run(folder, config)
-        if is_main():
-            write_command(folder, args.given)
-    describe_pairs(model, pairs, config, cut, describe(device))
+    folder, resuming = open_folder(args, config, stack)
+    truncated = f"{cut:,} of the pairs" if cut else ""
+    describe_run(model, describe_pairs(pairs), pairs.notes, config, truncated, describe(device))
     if device.type == "cpu" and checkpoint.name != "practice":
         say_what_to_expect(model, batches["train"], recipe.epochs)
     model.checkpointing = args.checkpointing

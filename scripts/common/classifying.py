@@ -8,7 +8,6 @@ from common.experiment import Experiment
 from common.outcome import Outcome
 from common.text import one_line, sample
 from data import Dataset
-from gpt2.model import GPT2
 from gpt2.training.decision import AS_TRAINED, Decision, choose_temperature, choose_threshold
 from gpt2.training.distributed import is_main
 from gpt2.training.finetune import evaluate
@@ -76,22 +75,11 @@ class ClassifierExperiment(Experiment):
         print(f"Results in {self.folder}; try: {command_line('classify.py', self.folder, *words)}")
 
 
-def describe_run(model: GPT2, dataset: Dataset, config: dict, cut: int, device: str) -> None:
-    """What was loaded, what will be trained, and whatever a person should know about either."""
-    total = config["total_parameters"]
-    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+def describe_dataset(dataset: Dataset) -> str:
+    """What a run's first lines say of the data."""
     sizes = " / ".join(f"{len(part):,}" for part in (dataset.train, dataset.validation, dataset.test))
     classes = ", ".join(map(one_line, dataset.classes))
-    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
-    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
-    print(f"Data     {dataset.name}: {sizes} messages to train / validate / test, classes {classes}")
-    for note in dataset.notes:
-        print(f"         {note}")
-    if cut:
-        print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the messages.")
-    print(f"Method   {config['method']} {settings}".rstrip())
-    lr = f"lr {config['lr']:.2g}, {config['lr_source']}"
-    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), {lr}", flush=True)
+    return f"{dataset.name}: {sizes} messages to train / validate / test, classes {classes}"
 
 
 def describe_untuned(untuned: dict[str, dict]) -> None:

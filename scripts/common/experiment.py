@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,23 @@ class Experiment:
         memory = "unknown" if peak is None else f"{peak:,.0f} MB"
         seconds = f"{metrics['seconds']:.0f} s in all, {metrics['seconds_training']:.0f} s of training"
         print(f"\n{seconds}, peak memory {memory}")
+
+
+def describe_run(model: GPT2, data: str, notes: Sequence[str], config: dict, cut: str, device: str) -> None:
+    """What was loaded, what will be trained, and whatever a person should know about either. ``cut``: how many texts
+    were truncated, in words, or nothing."""
+    total = config["total_parameters"]
+    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
+    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
+    print(f"Data     {data}")
+    for note in notes:
+        print(f"         {note}")
+    if cut:
+        print(f"         Truncated to {config['max_length']} tokens: {cut}.")
+    print(f"Method   {config['method']} {settings}".rstrip())
+    lr = f"lr {config['lr']:.2g}, {config['lr_source']}"
+    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), {lr}", flush=True)
 
 
 def say_what_to_expect(model: GPT2, batches: MessageBatches, epochs: int) -> None:

@@ -158,18 +158,7 @@ def make_pair_batches(
     return batches, cut
 
 
-def describe_pairs(model: GPT2, pairs: TextPairs, config: dict, cut: int, device: str) -> None:
-    """What was loaded, what will be trained, and whatever a person should know about either."""
-    total = config["total_parameters"]
-    trained = sum(p.numel() for p in peft.trainable_parameters(model).values())
+def describe_pairs(pairs: TextPairs) -> str:
+    """What a run's first lines say of the data."""
     sizes = " / ".join(f"{len(part):,}" for part in (pairs.train, pairs.validation, pairs.test))
-    settings = " ".join(f"{key}={value}" for key, value in config["options"].items() if value is not None)
-    print(f"Model    {config['model']}: {len(model.h)} blocks, {model.config.n_embd} wide, on {device}")
-    print(f"Data     {pairs.name}: {sizes} pairs to train / validate / test")
-    for note in pairs.notes:
-        print(f"         {note}")
-    if cut:
-        print(f"         Truncated to {config['max_length']} tokens: {cut:,} of the pairs.")
-    print(f"Method   {config['method']} {settings}".rstrip())
-    lr = f"lr {config['lr']:.2g}, {config['lr_source']}"
-    print(f"Trains   {trained:,} of {total:,} parameters ({trained / total:.2%}), {lr}", flush=True)
+    return f"{pairs.name}: {sizes} pairs to train / validate / test"
