@@ -1,9 +1,10 @@
 """From verdicts to points: weights, late hand-ins, totals, a page of feedback for each student, success rates."""
 
+import contextlib
 import csv
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,19 +38,12 @@ class Policy:
 
 def read_weights(path: Path) -> dict[str, float]:
     """From a CSV with the columns exercise and points, or from TOML with lines such as "09.4" = 2."""
-    try:
+    with reading(path, "weights", 'the columns exercise,points (CSV), or lines such as "09.4" = 2 (TOML)'):
         if path.suffix == ".toml":
             pairs = list(tomllib.loads(path.read_text(encoding="utf-8")).items())
         else:
             pairs = [(row["exercise"], row["points"]) for row in rows_of(path)]
         weights = {str(name).strip(): float(points) for name, points in pairs}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", argument="weights") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f'{path}: expected the columns exercise,points (CSV), or lines such as "09.4" = 2 (TOML): {error}',
-            argument="weights",
-        ) from None
     if wrong := [name for name, points in weights.items() if not 0 <= points < float("inf")]:
         raise InputError(f"{path}: the points of {wrong[0]} are not a number from 0", argument="weights")
     return weights
@@ -57,18 +51,22 @@ def read_weights(path: Path) -> dict[str, float]:
 
 def read_times(path: Path) -> dict[tuple[str, str], datetime]:
     """From a CSV with the columns student, time and, where it differs, chapter ("09")."""
-    try:
+    with reading(path, "handed_in", "the columns student,chapter,time, the time as 2026-05-31T23:59"):
         return {
             (row["student"], (row.get("chapter") or "")[:2]): datetime.fromisoformat(row["time"])
             for row in rows_of(path)
         }
+
+
+@contextlib.contextmanager
+def reading(path: Path, argument: str, expected: str) -> Iterator[None]:
+    """A file that cannot be read, or has something else than ``expected`` in it, becomes one InputError."""
+    try:
+        yield
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", argument="handed_in") from None
+        raise InputError(f"cannot read {path}: {error.strerror}", argument=argument) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected the columns student,chapter,time, the time as 2026-05-31T23:59: {error}",
-            argument="handed_in",
-        ) from None
+        raise InputError(f"{path}: expected {expected}: {error}", argument=argument) from None
 
 
 def rows_of(path: Path) -> list[dict]:
