@@ -1,6 +1,6 @@
 """The default learning rates for GPT-2's published sizes: what papers and reference code report, each with its source.
 
-The practice model's rates were tuned (docs/results/learning_rates.md). Nobody here has tuned one for GPT-2 124M to
+The practice model's rates were tuned (docs/results/learning_rates). Nobody here has tuned one for GPT-2 124M to
 1558M, so for those widths the default is a rate that others used for a model of about that size. Every entry was read
 in the file that it names, not quoted from memory. Where a method has no source of that size, the entry says what is
 used instead. docs/learning_rates_published.md is the same table, with remarks.
@@ -15,6 +15,28 @@ from dataclasses import dataclass
 
 GPT2_WIDTHS = (768, 1024, 1280, 1600)  # gpt2, gpt2-medium, gpt2-large, gpt2-xl
 PRACTICE_WIDTH = 128  # of the model that Method.lr was tuned on
+
+WRITING = {  # the practice model's rates to write, tuned likewise (docs/results/learning_rates_writing)
+    "full": 0.003,
+    "selective": 0.01,
+    "bitfit": 0.1,
+    "layernorm": 0.1,
+    "lora": 0.01,
+    "rslora": 0.009,
+    "dora": 0.01,
+    "dylora": 0.009,
+    "minlora": 0.01,
+    "qlora": 0.01,
+    "adapter": 0.03,
+    "adapter-pfeiffer": 0.03,
+    "adapter-parallel": 0.03,
+    "mam": 0.003,
+    "ia3": 0.3,
+    "prompt": 0.3,
+    "p-tuning": 0.009,
+    "prefix": 0.003,
+    "p-tuning-v2": 0.3,
+}
 
 
 @dataclass(frozen=True)

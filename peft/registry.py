@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from peft import options as opt
-from peft.learning_rates import Rate, choose_rate
+from peft.learning_rates import WRITING, Rate, choose_rate
 from peft.options import fields_of, kinds
 
 
@@ -33,6 +33,7 @@ class Method:
     hugging_face       its ``peft_type`` in Hugging Face's peft, whose file layout is then used (it is written in
                        peft/files/hugging_face.py); None: a layout of our own
     lora_head          is the classification head frozen, and given LoRA itself (unless train_head is asked for)?
+    head_only          does it train the classification head and nothing else, so that it cannot teach to write?
     frozen_saved       names of frozen parameters of its own that a file must hold, such as random matrices that all
                        layers share; patterns as in ``*.vera_A``. (A frozen head is always saved.)
     """
@@ -47,6 +48,7 @@ class Method:
     exportable: bool = True
     hugging_face: str | None = None
     lora_head: bool = False
+    head_only: bool = False
     frozen_saved: tuple[str, ...] = ()
 
     @property
@@ -69,14 +71,15 @@ class Method:
         """Does it reach into GPT2's own modules? Its function says so: ``model: GPT2``, or ``model: nn.Module``."""
         return inspect.signature(self.insert).parameters["model"].annotation.__name__ == "GPT2"
 
-    def rate(self, width: int) -> Rate:
-        """The default learning rate for a model of this width, and where it comes from (peft/learning_rates.py)."""
+    def rate(self, width: int, writing: bool = False) -> Rate:
+        """The default learning rate for a model of this width that learns to classify, or to write, and where it comes
+        from (peft/learning_rates.py)."""
         name = next((name for name, method in METHODS.items() if method is self), "")
-        return choose_rate(name, self.lr, width)
+        return choose_rate(name, WRITING.get(name, self.lr) if writing else self.lr, width)
 
-    def learning_rate(self, width: int) -> float:
+    def learning_rate(self, width: int, writing: bool = False) -> float:
         """The default learning rate for a model of this width."""
-        return self.rate(width).lr
+        return self.rate(width, writing).lr
 
 
 SELECTIVE: dict[str, Any] = {
@@ -113,6 +116,7 @@ METHODS = {  # in teaching order
         opt.Options,
         'Train the new classification head only: a logistic regression on frozen features ("linear probing").',
         lr=3e-3,
+        head_only=True,
         **SELECTIVE,
     ),
     "selective": Method(

@@ -5,10 +5,14 @@
     python scripts/compare_methods.py --experiments experiments --out results/published      # adds rows of your own
     python scripts/compare_methods.py --experiments experiments/ranks --out results/strict   # LoRA at ranks 1 to 64
     python scripts/compare_methods.py --out results/strict --report-only         # the report again, from the runs
+    python scripts/compare_methods.py --task text --data e2e --epochs 1 --out results/e2e
 
-One accuracy depends on its split: of 300 test messages one standard error is 1.2 points. So every method is run
-with several seeds, each seed draws another split, and all methods with one seed see the same messages, which lets them
-be compared message by message.
+Classification (default): one accuracy depends on its split: of 300 test messages one standard error is 1.2 points. So
+every method is run with several seeds, each seed draws another split, and all methods with one seed see the same
+messages, which lets them be compared message by message.
+
+--task text: every method learns to write from pairs (finetune_text.py); BLEU and other measures, beside the model
+before training and the nearest training source. The pairs are the same with each seed.
 
 The results folder has results.csv, report.md with its pictures, and a run folder for each row and seed. The same
 command resumes where it stopped: finished runs are not repeated, more --methods, --experiments or --seeds add to what
@@ -22,11 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import cli
+from common.pair_arguments import add_text_arguments
 from gpt2.errors import RunError
 
 if TYPE_CHECKING:
     from comparison.rows import Row
-    from comparison.runs import Settings
+    from comparison.settings import Settings, TextSettings
 
 
 def main(argv: list[str]) -> None:
@@ -36,7 +41,8 @@ def main(argv: list[str]) -> None:
     from common.machine import machine
     from comparison.forgetting import find_texts
     from comparison.rows import Row, read_rows
-    from comparison.runs import Settings, all_runs, carry_out, finished_runs, open_comparison
+    from comparison.runs import all_runs, carry_out, finished_runs, open_comparison
+    from comparison.settings import Settings, TextSettings
     from gpt2.training.runs import locked
 
     out = Path(args.out)
@@ -44,25 +50,38 @@ def main(argv: list[str]) -> None:
     find_texts(args.general_text, args.assets)  # a file that is not there is refused before anything is trained
     if not args.report_only:
         added = read_rows(args.experiments)
-        given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Settings)}
-        settings = Settings(**given | {"model": checkpoint.source, "data": choose_data(args)})
+        kind = TextSettings if args.task == "text" else Settings
+        given = {field.name: getattr(args, field.name) for field in dataclasses.fields(kind)}
+        settings = kind(**given | {"model": checkpoint.source, "data": choose_data(args)})
         rows = [*(Row(method, method) for method in args.methods), *fitting(added, settings, args.assets)]
         runs = all_runs(rows, args.seeds)
         with locked(out):
             open_comparison(out, settings, rows, "python scripts/compare_methods.py " + shlex.join(argv), machine())
             failures = carry_out(out, runs, settings, args.assets, args.jobs)
     if finished_runs(out) or args.report_only:
-        from comparison.report import write_report
-        from comparison.results import collect
-
-        file = write_report(out, collect(out, args.assets, args.general_text), args.check_memory)
+        file = report(out, args)
         print(f"Report in {file}; a row for each run in {out / 'results.csv'}", flush=True)
     if failures:
         raise RunError(f"{len(failures)} of {len(runs)} runs failed: {', '.join(failures)}; see their output.txt")
 
 
+def report(out: Path, args: argparse.Namespace) -> Path:
+    """Write the report on whatever was compared there."""
+    from gpt2.training.run_files import read_json
+
+    if read_json(out / "comparison.json").get("task") == "text":
+        from comparison import text_report, text_results
+
+        return text_report.write_report(out, text_results.collect(out, args.assets, args.general_text))
+    from comparison.report import write_report
+    from comparison.results import collect
+
+    return write_report(out, collect(out, args.assets, args.general_text), args.check_memory)
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
+    cli.add_task_argument(parser)
     parser.add_argument(
         "--methods", type=cli.methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
     )
@@ -98,12 +117,32 @@ def parse(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="measure real training steps, up to GPT-2 124M, beside the memory arithmetic (minutes, 3 GB)",
     )
-    return parser.parse_args(argv)
+    add_text_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.task == "text":
+        args.methods = cli.writing_methods(parser, args.methods)
+        parser.refuse_unused(args, False, "with --task text", *CLASSIFIER_ONLY)
+    else:
+        parser.refuse_unused(args, False, "without --task text", *TEXT_ONLY)
+    return args
+
+
+CLASSIFIER_ONLY = (
+    *("text_column", "label_column", "protocol", "group_near_duplicates", "group_column"),
+    *("keep_duplicates", "split_column", "validation_data", "test_data", "check_memory"),
+)
+TEXT_ONLY = ("source_column", "target_column", "max_pairs", "evaluation_pairs", "test_sources", "num_beams")
 
 
 def choose_data(args: argparse.Namespace) -> str:
     """The data's name; what ``auto`` stands for is settled once, for all runs alike. Data that cannot be read or split
     is refused here, before anything is trained."""
+    if args.task == "text":
+        from data.text_pairs import load_pairs
+
+        name = "practice" if args.data == "auto" else args.data
+        load_pairs(name, args.source_column, args.target_column, assets=args.assets, encoding=args.encoding)
+        return name
     from common.prepare import load_data
 
     dataset = load_data(argparse.Namespace(**vars(args), seed=123, split_seed=None))
@@ -114,7 +153,7 @@ def choose_data(args: argparse.Namespace) -> str:
     return dataset.name
 
 
-def fitting(rows: "list[Row]", settings: "Settings", assets: str | None) -> "list[Row]":
+def fitting(rows: "list[Row]", settings: "Settings | TextSettings", assets: str | None) -> "list[Row]":
     """The rows that fit this comparison; says which it leaves out. A base model that is not there is refused here."""
     from gpt2.checkpoints.hub import find_checkpoint
 

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     from gpt2 import load_gpt2
     from gpt2.training.runs import locked
     from tuning.sizes import RANDOM, evenly, sizes_of, tfidf_rows, write_report
-    from tuning.trials import Bench, Trial, carry_out
+    from tuning.trials import ClassifierBench, Trial, carry_out
 
     out = Path(args.out)
     datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds(args.seeds)}
@@ -45,10 +45,11 @@ def main(argv: list[str]) -> None:
             for method in methods
         ]
 
+    judged = {"assets": args.assets, "datasets": datasets, "part": "test"}
     with locked(out):
-        bench = Bench(checkpoint.source, args.assets, datasets, "test")
+        bench = ClassifierBench(**judged, model=checkpoint.source)
         pretrained = carry_out(bench, trials(args.methods), out / "results.csv", args.jobs)
-        bench = Bench(f"random:{checkpoint.source}", args.assets, datasets, "test")
+        bench = ClassifierBench(**judged, model=f"random:{checkpoint.source}")
         random = carry_out(
             bench, trials([m for m in RANDOM_METHODS if m in args.methods]), out / "random.csv", args.jobs
         )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.method_options import add_method_options, method_list, method_options
-from common.pair_arguments import add_pair_arguments
+from common.pair_arguments import add_amount_of_writing, add_pair_arguments
 from common.recipes import add_training_arguments, lr_source, make_recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def fine_tune(
     import peft
     from common.experiment import describe_run, say_what_to_expect
     from common.processes import open_folder
-    from common.writing import Writing, WritingExperiment, describe_pairs, make_pair_batches
+    from common.writing import Writing, WritingExperiment, describe_pairs, evenly_spaced, make_pair_batches
     from data.text_pairs import load_pairs
     from gpt2.checkpoints.weights import load_gpt2
     from gpt2.devices import describe, fit_threads
@@ -74,8 +74,9 @@ def fine_tune(
     check_vocabulary(model.config.vocab_size, get_tokenizer())
     fit_threads(model.config.n_embd)
     total = sum(p.numel() for p in model.parameters())
-    recipe = make_recipe(args, model.config.n_embd)
-    sources = [source for source in pairs.references("test") if source][: args.test_sources]
+    recipe = make_recipe(args, model.config.n_embd, writing=True)
+    sources = [source for source in pairs.references("test") if source]
+    sources = [sources[i] for i in evenly_spaced(len(sources), args.test_sources)]
     writing = Writing(args.max_new_tokens, args.num_beams, args.length_penalty, args.no_repeat_ngram_size)
 
     torch.manual_seed(args.seed)
@@ -106,7 +107,7 @@ def fine_tune(
         "device": str(device),
         "total_parameters": total,
         "max_length": room,
-        "lr_source": lr_source(args, model.config.n_embd),
+        "lr_source": lr_source(args, model.config.n_embd, writing=True),
         "data_sha256": pairs.sha256(),
         "base_sha256": model.peft.base_fingerprints["float32"],
         "versions": versions(),
@@ -120,7 +121,8 @@ def fine_tune(
     parts = (model, batches, recipe, device, folder, config, started)
     texts = {"separator": args.separator, "writing": writing, "test_sources": sources}
     load_base = functools.partial(load_gpt2, checkpoint.source, args.assets)
-    WritingExperiment(*parts, pairs=pairs, load_base=load_base, evaluated=args.evaluation_pairs, **texts).run(resuming)
+    texts |= {"evaluated": args.evaluation_pairs, "baselines": not args.no_baselines}
+    WritingExperiment(*parts, pairs=pairs, load_base=load_base, **texts).run(resuming)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
@@ -134,9 +136,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     add("--out", metavar="FOLDER", help="default: runs/<date>-<method>; an interrupted run resumes")
     group = parser.add_argument_group("writing for the test sources")
     add = group.add_argument
-    add("--test-sources", type=cli.positive_int, default=200, metavar="N", help="at most (default: %(default)s)")
+    add_amount_of_writing(group)
+    add("--no-baselines", action="store_true", help="leave out the texts of the model before training and the nearest")
     add("--max-new-tokens", type=cli.positive_int, default=80, metavar="N", help="default: %(default)s")
-    add("--num-beams", type=cli.positive_int, default=4, metavar="N", help="1 is greedy (default: %(default)s)")
     add("--length-penalty", type=float, default=1.0, metavar="P", help="larger: longer texts (default: %(default)s)")
     add("--no-repeat-ngram-size", type=int, default=0, metavar="N", help="no N tokens twice (default: they may)")
     add_method_options(parser)

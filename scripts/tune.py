@@ -1,7 +1,8 @@
-"""Choose the methods' learning rates on equal terms: the same grid for all, outside the grouped test sets.
+"""Choose the methods' learning rates on equal terms: the same grid for all, and no test message or pair is used.
 
     python scripts/tune.py --sizes                               # all methods, the bundled practice model
     python scripts/tune.py --methods lora,full --model gpt2 --seeds 1
+    python scripts/tune.py --task text --data e2e --steps 100 --seeds 1     # for writing (finetune_text.py)
     python scripts/tune.py --report-only                         # the report again, from what was measured
 
 Leaves results.csv, a row a training, and report.md with its pictures. Interrupted, the same command resumes. For one
@@ -24,20 +25,29 @@ def main(argv: list[str]) -> None:
     from common.machine import machine
     from comparison.forgetting import find_texts, loss_before, windows
     from comparison.runs import seeds, without_folders
+    from data.text_pairs import load_pairs
     from gpt2.files import write_json
     from gpt2.training.run_files import read_json
     from gpt2.training.runs import locked
     from tuning.report import write_report
-    from tuning.sweep import reserve, sweep
-    from tuning.trials import Bench, carry_out, read
+    from tuning.studies import classifying, reserve, writing
+    from tuning.sweep import sweep
+    from tuning.trials import Bench, ClassifierBench, WritingBench, carry_out, read
 
-    out, dataset = Path(args.out), reserve(args.assets)
+    texts = [] if args.task == "text" else find_texts(args.general_text, args.assets)
+    general = windows(texts) if texts and not args.report_only else None
+    shared = {"model": checkpoint.source, "assets": args.assets, "general": general}
+    bench: Bench
+    if args.task == "text":
+        pairs = load_pairs(args.data, assets=args.assets)
+        study, bench = writing(pairs), WritingBench(**shared, pairs=pairs)
+    else:
+        dataset = reserve(args.assets)
+        study, bench = classifying(dataset), ClassifierBench(**shared, datasets={0: dataset}, part="validation")
+    out = Path(args.out)
     file, record = out / "results.csv", out / "tuning.json"
     if not args.report_only:
-        texts = find_texts(args.general_text, args.assets)
-        general = windows(texts) if texts else None
         before = None if general is None else loss_before(checkpoint.source, args.assets, general)
-        bench = Bench(checkpoint.source, args.assets, {0: dataset}, "validation", general)
         about = machine()
         facts = {
             "model": Path(checkpoint.source).name,
@@ -47,25 +57,33 @@ def main(argv: list[str]) -> None:
         with locked(out):
             write_json(record, {"facts": facts, "before": before})
             train = functools.partial(carry_out, bench, file=file, jobs=args.jobs)
-            sweep(args.methods, seeds(args.seeds), args.steps, args.sizes, train)
+            sweep(args.methods, study.rates, seeds(args.seeds), args.steps, args.sizes, train)
     said = read_json(record)
     if not said or not file.is_file():
         raise InputError(f"{out} holds no sweep: run without --report-only first", "out")
-    print(f"Report in {write_report(out, read(file), dataset, said['before'], said['facts'])}", flush=True)
+    print(f"Report in {write_report(out, read(file), study, said['before'], said['facts'])}", flush=True)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
+    cli.add_task_argument(parser)
     parser.add_argument("--methods", type=cli.methods, default="all", metavar="NAME,…", help="default: all")
     parser.add_argument("--seeds", type=cli.positive_int, default=2, metavar="N", help="default: %(default)s")
     cli.add_model_arguments(parser, default="practice")
+    parser.add_argument("--data", choices=("e2e", "practice"), default="e2e", help="of --task text (default: e2e)")
     parser.add_argument("--steps", type=cli.positive_int, default=450, help="of each training (default: %(default)s)")
     parser.add_argument("--sizes", action="store_true", help="also another rank or size of each method that has one")
     parser.add_argument("--general-text", metavar="FILE", help="English text to measure forgetting on, see --assets")
     parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
     parser.add_argument("--out", default="runs/tuning", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.task == "text":
+        args.methods = cli.writing_methods(parser, args.methods)
+        parser.refuse_unused(args, False, "with --task text", "general_text")
+    else:
+        parser.refuse_unused(args, False, "without --task text", "data")
+    return args
 
 
 if __name__ == "__main__":

@@ -132,6 +132,27 @@ def methods(text: str) -> list[str]:
     return [name for name in peft.METHODS if name in wanted]
 
 
+def add_task_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--task``."""
+    parser.add_argument(
+        "--task",
+        choices=("classification", "text"),
+        default="classification",
+        help="what is learned: as by finetune_spam.py, or to write, as by finetune_text.py (default: %(default)s)",
+    )
+
+
+def writing_methods(parser: Parser, chosen: list[str]) -> list[str]:
+    """Those of ``chosen`` that can learn to write; ``all`` leaves out the others, a name of them is an error."""
+    import peft
+
+    able = [name for name in chosen if not peft.METHODS[name].head_only]
+    if len(able) < len(chosen) < len(peft.METHODS):
+        unable = next(name for name in chosen if name not in able)
+        parser.error(f"--methods: {unable} trains a classification head only, and there is none in --task text")
+    return able
+
+
 def add_model_arguments(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Add ``--model``, ``--assets`` and ``--device``."""
     parser.add_argument(

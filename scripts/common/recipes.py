@@ -98,15 +98,15 @@ def threshold(text: str) -> str:
     return text
 
 
-def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
-    """The training recipe: ours, with a learning rate that suits method and width, or a published one; then what the
-    command line says otherwise."""
+def make_recipe(args: argparse.Namespace, width: int, writing: bool = False) -> "Recipe":
+    """The training recipe: ours, with a learning rate that suits method, width and task, or a published one; then what
+    the command line says otherwise."""
     import peft
     from gpt2.training.recipe import BOOK, SOURCE_NOTES, Recipe
 
     named = getattr(args, "recipe", "default")  # only a classifier has others
     published = {"book": BOOK, "source-notes": SOURCE_NOTES}
-    recipe = published.get(named) or Recipe(lr=peft.METHODS[args.method].learning_rate(width))
+    recipe = published.get(named) or Recipe(lr=peft.METHODS[args.method].learning_rate(width, writing))
     epochs = args.epochs or RECIPE_EPOCHS.get((named, args.method))
     given = ("lr", "weight_decay", "accumulate", "label_smoothing", "pooling")
     overrides: dict[str, Any] = {name: getattr(args, name, None) for name in given}
@@ -115,11 +115,11 @@ def make_recipe(args: argparse.Namespace, width: int) -> "Recipe":
     return dataclasses.replace(recipe, seed=args.seed, **overrides)
 
 
-def lr_source(args: argparse.Namespace, width: int) -> str:
+def lr_source(args: argparse.Namespace, width: int, writing: bool = False) -> str:
     """Where the learning rate of ``make_recipe`` comes from, in a few words for the first lines of a run."""
     import peft
 
     if args.lr is not None:
         return "given by --lr"
     named = getattr(args, "recipe", "default")
-    return peft.METHODS[args.method].rate(width).source if named == "default" else f"recipe {named}"
+    return peft.METHODS[args.method].rate(width, writing).source if named == "default" else f"recipe {named}"

@@ -58,6 +58,7 @@ class WritingExperiment(Experiment):
     writing: Writing = field(default_factory=Writing)
     test_sources: list[str] = field(default_factory=list)  # for which texts are written
     evaluated: int = 1000  # pairs of each part, at most, whose perplexity is measured
+    baselines: bool = True  # write and measure the texts of the untuned model and the nearest source, too
 
     task = WRITING
     recorded = Experiment.recorded + " task"
@@ -84,13 +85,15 @@ class WritingExperiment(Experiment):
             return self.record("finished", **parts), pd.DataFrame()
         references = self.pairs.references("test")
         answers = [references[source] for source in self.test_sources]
-        nearest = nearest_targets(self.pairs.train, self.test_sources)
-        untuned = write_texts(self.load_base().to(self.device), self.test_sources, self.separator, self.writing)
-        written = {"model": texts, "untuned": untuned, "nearest": nearest}
+        written = {"model": texts}
+        if self.baselines:
+            base = self.load_base().to(self.device)
+            written["untuned"] = write_texts(base, self.test_sources, self.separator, self.writing)
+            written["nearest"] = nearest_targets(self.pairs.train, self.test_sources)
         intervals = bleu_intervals(written, answers)
         parts["written"] = {name: measure(found, answers) | intervals[name] for name, found in written.items()}
-        table = pd.DataFrame({"source": self.test_sources, "written": texts, "untuned": untuned})
-        table = table.assign(nearest=nearest, references=[json.dumps(a, ensure_ascii=False) for a in answers])
+        table = pd.DataFrame({"source": self.test_sources} | written).rename(columns={"model": "written"})
+        table = table.assign(references=[json.dumps(a, ensure_ascii=False) for a in answers])
         with atomic_write(self.folder / "generated.csv") as temporary:
             table.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
         return self.record("finished", sources=len(texts), **dataclasses.asdict(self.writing), **parts), table
@@ -104,7 +107,7 @@ class WritingExperiment(Experiment):
         if len(table):
             names = {"model": "this run", "untuned": "before training", "nearest": "nearest training source"}
             rows = {names[name]: values for name, values in metrics["written"].items()}
-            print(f"\nTexts for {len(table):,} test sources, beside people's (higher is better):")
+            print(f"\nTexts for {len(table):,} test sources, compared with people's (higher is better):")
             print(pd.DataFrame(rows).T[list(SHOWN)].to_string(float_format="{:.2f}".format))
             spread = ", ".join(f"{names[name]} ± {v['half_width']:.2f}" for name, v in metrics["written"].items())
             print(f"(95 % intervals of BLEU by paired bootstrap over the sources: {spread})")
@@ -146,16 +149,25 @@ def write_texts(model: GPT2, sources: list[str], separator: str, how: Writing) -
 def make_pair_batches(
     pairs: TextPairs, room: int, batch_size: int, separator: str, include_source: bool, evaluated: int
 ) -> tuple[dict[str, PairBatches], int]:
-    """Batches of the three parts, of those to evaluate on at most the first ``evaluated`` pairs, and how many targets
-    were truncated to ``room`` tokens."""
+    """Batches of the three parts, of those to evaluate on at most ``evaluated`` pairs, evenly spaced, and how many
+    targets were truncated to ``room`` tokens."""
     cut, batches = 0, {}
     for name in ("train", "validation", "test"):
-        part = getattr(pairs, name)[: None if name == "train" else evaluated]
+        part = getattr(pairs, name)
+        if name != "train":
+            part = part.iloc[evenly_spaced(len(part), evaluated)]
         texts, targets = part.source.tolist(), part.target.tolist()
         token_lists, starts, truncated = encode_pairs(texts, targets, get_tokenizer(), room, separator, include_source)
         cut += truncated
         batches[name] = PairBatches(token_lists, starts, batch_size)
     return batches, cut
+
+
+def evenly_spaced(n: int, count: int) -> list[int]:
+    """Indices of at most ``count`` of ``n`` things. The first ones would be much alike where a file is sorted, as E2E's
+    test sources are by the restaurant's name."""
+    count = min(count, n)
+    return [i * n // count for i in range(count)]
 
 
 def describe_pairs(pairs: TextPairs) -> str:

@@ -16,6 +16,7 @@ from gpt2.files import atomic_write
 from gpt2.training.plot_text import drawable, plain_text
 
 GREY = "#6b6b6b"
+ACCURACY = "test accuracy"
 STYLES = {  # marker and colour (Okabe & Ito's, told apart by colour-blind people too)
     "selective": ("o", "#0072B2"),
     "additive": ("^", "#D55E00"),
@@ -28,14 +29,20 @@ FAR = 8.0  # the axis leaves out a method that is so many times farther from the
 
 
 def scatter(
-    table: pd.DataFrame, x: str, label: str, file: Path, lines: dict[str, float], logarithmic: bool
+    table: pd.DataFrame,
+    x: str,
+    label: str,
+    file: Path,
+    lines: dict[str, float],
+    logarithmic: bool,
+    score: str = ACCURACY,
 ) -> list[str]:
-    """Test accuracy against column ``x``, a point a method with bars of one standard deviation; ``lines`` are
+    """Test accuracy, or BLEU, against column ``x``, a point a method with bars of one standard deviation; ``lines`` are
     horizontal, for baselines. Returns the methods that are too far below the others to be drawn.
 
-    ``table`` is indexed by method, with columns accuracy, accuracy_sd, family, x and x_sd.
+    ``table`` is indexed by method, with columns score, score_sd, family, x and x_sd.
     """
-    left_out = outliers(table.accuracy)
+    left_out = outliers(table.score)
     table = table.drop(index=left_out)
     table = table.assign(place=spread(table[x]) if logarithmic else table[x])
     figure = Figure(figsize=(9, 6.2), dpi=140, layout="constrained")
@@ -47,9 +54,9 @@ def scatter(
             continue
         axes.errorbar(
             part.place,
-            part.accuracy,
+            part.score,
             xerr=part[f"{x}_sd"] if f"{x}_sd" in part else None,
-            yerr=part.accuracy_sd,
+            yerr=part.score_sd,
             fmt=marker,
             color=color,
             markersize=8,
@@ -63,13 +70,14 @@ def scatter(
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    low = min((table.accuracy - table.accuracy_sd).min(), table.accuracy.min())
-    high = max((table.accuracy + table.accuracy_sd).max(), table.accuracy.max())
+    low = min((table.score - table.score_sd).min(), table.score.min())
+    high = max((table.score + table.score_sd).max(), table.score.max())
     shown = {name: value for name, value in lines.items() if value > low - (high - low) / 2}
     low, high = min([low, *shown.values()]), max([high, *shown.values()])
     notes = []
-    room = max(high - low, 0.01) * 0.12
-    axes.set_ylim(low - room, min(high + room, 1.0 + room / 3))
+    top = 1.0 if score == ACCURACY else 100.0
+    room = max(high - low, 0.01 * top) * 0.12
+    axes.set_ylim(low - room, min(high + room, top + room / 3))
     axes.margins(x=0.12)
     for value in shown.values():
         axes.axhline(value, color=GREY, linestyle=":", zorder=1)
@@ -80,14 +88,15 @@ def scatter(
             )
         )
     axes.set_xlabel(label)
-    axes.set_ylabel("test accuracy (mean, bar: one standard deviation)")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.set_ylabel(f"{score} (mean, bar: one standard deviation)")
+    if score == ACCURACY:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 1.07), ncols=4, handletextpad=0.2)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is settled; labels are placed in it, by pixels
-    place_labels(figure, axes, table.index.tolist(), table.place.to_numpy(), table.accuracy.to_numpy(), notes)
+    place_labels(figure, axes, table.index.tolist(), table.place.to_numpy(), table.score.to_numpy(), notes)
     with atomic_write(file) as temporary:
         figure.savefig(temporary)
     return left_out

@@ -15,8 +15,9 @@ from comparison.messages import Messages
 from comparison.plots import scatter
 from comparison.results import Results
 from comparison.rows import base_name
-from comparison.runs import LATER_SETTINGS, without_folders
+from comparison.runs import without_folders
 from comparison.sections import memory_section, sweep_section, taxonomy_section
+from comparison.settings import LATER_SETTINGS
 from comparison.significance import DRAWS, LEVEL
 from comparison.summary import Summary, forgetting, reading, summarise
 from comparison.taxonomy import MESSAGE_TOKENS
@@ -97,7 +98,8 @@ def kept_together(settings: dict, messages: Messages) -> list[str]:
 def main_section(out: Path, results: Results, summary: Summary) -> list[str]:
     """The table of all methods, with its two pictures."""
     lines = summary.baselines.accuracy.to_dict()
-    drawn = summary.methods.rename(columns={"trainable_parameters": "parameters"}).fillna({"accuracy_sd": 0.0})
+    names = {"trainable_parameters": "parameters", "accuracy": "score", "accuracy_sd": "score_sd"}
+    drawn = summary.methods.rename(columns=names).fillna({"score_sd": 0.0})
     drawn["seconds_sd"] = drawn.seconds_sd.fillna(0.0)
     left_out = scatter(
         drawn, "parameters", "trained parameters (logarithmic axis)", out / "parameters.png", lines, logarithmic=True

@@ -3,7 +3,7 @@
 import argparse
 import csv
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from common.prepare import load_data
 from comparison.baselines import answers
 from comparison.forgetting import find_texts, key_of, loss_after, loss_before, windows
 from comparison.messages import FILE, Messages, as_messages, facts, kept
-from comparison.runs import LATER_SETTINGS, finished_runs
+from comparison.runs import finished_runs
+from comparison.settings import LATER_SETTINGS
 from comparison.taxonomy import Anatomy, dissect
 from data import Dataset
 from gpt2.config import GPT2Config
@@ -51,21 +52,9 @@ class Results:
 
 def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     """Read every finished run below ``out``, measure what is still missing, and write results.csv."""
-    record = read_json(out / "comparison.json")
-    if not record:
-        raise InputError(f"{out} holds no comparison: comparison.json is missing; run without --report-only first")
-    finished = finished_runs(out)
-    if not finished:
-        raise InputError(f"{out} holds no finished run to report on")
     anatomies: dict[tuple, Anatomy] = {}
-    rows = [row_of(folder, record, anatomies) for folder in finished]
-    runs = pd.DataFrame(rows)
-    order = {method: index for index, method in enumerate(peft.METHODS)}
-    added = runs.row.isin(record.get("rows", {}))  # rows of settings files stand behind their method's own
-    runs = runs.assign(added=added).sort_values(
-        ["method", "added", "rank_swept", "row", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
-    )
-    runs = runs.drop(columns="added").reset_index(drop=True)
+    record, runs = read_runs(out, lambda folder, record: row_of(folder, record, anatomies))
+    finished = [out / "runs" / run for run in runs.run]
     if runs.rank_swept.notna().all():
         raise InputError(f"{out} holds runs of a sweep over ranks only; run the comparison of --methods first")
     settings = LATER_SETTINGS | record["settings"]
@@ -91,22 +80,29 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> Results:
     return Results(record, runs, dict(unfinished(out, finished)), reference, messages, correct, by_row)
 
 
-def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
-    """One line of results.csv."""
-    metrics, config = read_json(folder / "metrics.json"), read_json(folder / "config.json")
-    adapter = read_json(folder / "adapter" / "adapter_config.json")
-    history = pd.read_csv(folder / "history.csv")
-    method, seed, test = metrics["method"], metrics["seed"], metrics["test"]
+def read_runs(out: Path, row_of: Callable[[Path, dict], dict]) -> tuple[dict, pd.DataFrame]:
+    """comparison.json, and ``row_of`` each finished run, in teaching order."""
+    record = read_json(out / "comparison.json")
+    if not record:
+        raise InputError(f"{out} holds no comparison: comparison.json is missing; run without --report-only first")
+    finished = finished_runs(out)
+    if not finished:
+        raise InputError(f"{out} holds no finished run to report on")
+    runs = pd.DataFrame([row_of(folder, record) for folder in finished])
+    order = {method: index for index, method in enumerate(peft.METHODS)}
+    added = runs.row.isin(record.get("rows", {}))  # rows of settings files stand behind their method's own
+    runs = runs.assign(added=added).sort_values(
+        ["method", "added", "rank_swept", "row", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
+    )
+    return record, runs.drop(columns="added").reset_index(drop=True)
+
+
+def what_was_run(folder: Path, record: dict) -> dict:
+    """The first columns of results.csv: which run this is."""
+    metrics = read_json(folder / "metrics.json")
+    method, seed = metrics["method"], metrics["seed"]
     row = folder.name.removesuffix(f"-{seed}")
     options = {key: value for key, value in metrics["options"].items() if value is not None}
-    said = " ".join(f"{key}={value}" for key, value in options.items())
-    key = (metrics["model"], method, said)
-    if key not in anatomies:
-        shape = GPT2Config(**adapter["base_config"])
-        anatomies[key] = dissect(shape, method, metrics["options"], adapter["num_classes"])
-    anatomy = anatomies[key]
-    trained = history[history.epoch > 0]
-    best = trained.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).iloc[0]
     return {
         "run": folder.name,
         "row": row,
@@ -114,29 +110,54 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
         "rank_swept": options["rank"] if is_sweep(row, method, options, record) else None,
         "seed": seed,
         "model": metrics["model"],
-        "data": metrics["data"] if metrics["protocol"] else Path(metrics["data"]).name,
-        "protocol": metrics["protocol"],
-        "options": said,
-        "head": anatomy.head,
+        "options": " ".join(f"{key}={value}" for key, value in options.items()),
         "trainable_parameters": metrics["trainable_parameters"],
-        "share": metrics["trainable_parameters"] / anatomy.total,
-        "train_accuracy": metrics["train"]["accuracy"],
-        "validation_accuracy": metrics["validation"]["accuracy"],
-        **{f"test_{name}": test.get(name) for name in (*MEASURED, "loss", "n")},
+    }
+
+
+def how_it_ran(folder: Path, record: dict) -> dict:
+    """The last columns of results.csv: settings, and what the run cost; forgetting is measured later."""
+    metrics, config = read_json(folder / "metrics.json"), read_json(folder / "config.json")
+    return {
         "lr": config["lr"],
         "weight_decay": config["weight_decay"],
         "batch_size": config["batch_size"],
         "epochs": metrics["epochs"],
-        "best_epoch": int(best.epoch),
         "seconds_per_epoch": metrics["seconds_training"] / metrics["epochs"],
         "peak_memory_mb": metrics["peak_memory_mb"],
         "adapter_bytes": sum(file.stat().st_size for file in (folder / "adapter").iterdir()),
-        "merged": anatomy.mergeable,
-        "extra_flops_per_token": anatomy.extra_flops,
-        "extra_flops_per_token_merged": anatomy.extra_flops_merged,
         "general_loss_before": None,
         "general_loss_after": None,
         **record.get("runs", {}).get(folder.name, {"jobs": None, "threads": None}),
+    }
+
+
+def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
+    """One line of results.csv."""
+    metrics, run = read_json(folder / "metrics.json"), what_was_run(folder, record)
+    adapter = read_json(folder / "adapter" / "adapter_config.json")
+    history = pd.read_csv(folder / "history.csv")
+    key = (run["model"], run["method"], run["options"])
+    if key not in anatomies:
+        shape = GPT2Config(**adapter["base_config"])
+        anatomies[key] = dissect(shape, run["method"], metrics["options"], adapter["num_classes"])
+    anatomy = anatomies[key]
+    trained = history[history.epoch > 0]
+    best = trained.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).iloc[0]
+    return {
+        **run,
+        "data": metrics["data"] if metrics["protocol"] else Path(metrics["data"]).name,
+        "protocol": metrics["protocol"],
+        "head": anatomy.head,
+        "share": metrics["trainable_parameters"] / anatomy.total,
+        "train_accuracy": metrics["train"]["accuracy"],
+        "validation_accuracy": metrics["validation"]["accuracy"],
+        **{f"test_{name}": metrics["test"].get(name) for name in (*MEASURED, "loss", "n")},
+        "best_epoch": int(best.epoch),
+        "merged": anatomy.mergeable,
+        "extra_flops_per_token": anatomy.extra_flops,
+        "extra_flops_per_token_merged": anatomy.extra_flops_merged,
+        **how_it_ran(folder, record),
     }
 
 

@@ -79,7 +79,7 @@ class Row:
                 return f"{key} {value}, not {recorded.get(key)}"
         return None
 
-    def why_not(self, data: str, protocol: str) -> str | None:
+    def why_not(self, data: str, protocol: str | None) -> str | None:
         """Why a comparison on this data leaves the row out; None where it takes it."""
         if self.data and data not in self.data:
             return f"data {', '.join(self.data)}"

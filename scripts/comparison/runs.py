@@ -2,7 +2,7 @@
 
     OUT/comparison.json            what is compared: model, data, protocol, epochs, added rows; the machine and the
                                    commands
-    OUT/runs/lora-123/             row and seed: a run folder of finetune_spam.py (gpt2/training/runs.py), and its
+    OUT/runs/lora-123/             row and seed: a run folder of the script that trains (gpt2/training/runs.py), and its
                                    output.txt
 
 Every run is a process of its own, because peak memory is a property of a process, and because one that fails must not
@@ -24,56 +24,14 @@ from tqdm import tqdm
 
 from common.cli import ROOT
 from comparison.rows import Row
-from data.own_tables import TableSettings
+from comparison.settings import Run, RunSettings
 from gpt2.errors import InputError
 from gpt2.files import write_json
 from gpt2.training.run_files import read_json
 
-SCRIPT = ROOT / "scripts" / "finetune_spam.py"
 FIRST_SEED = 123
 MOST_SEEDS = 1000
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run of the comparison."""
-
-    row: Row
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.row.name}-{self.seed}"
-
-    def arguments(self, model: str) -> list[str]:
-        """What finetune_spam.py is told of it. The seed draws the split too, so rows share splits."""
-        return [*self.row.arguments(model), f"--seed={self.seed}", f"--split-seed={self.seed}"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(TableSettings):
-    """What all runs have in common, how to read a table of one's own included; a results folder belongs to one such
-    choice."""
-
-    model: str
-    data: str
-    protocol: str
-    epochs: int
-    device: str
-
-    @property
-    def arguments(self) -> list[str]:
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
-        flags = {name: f"--{name.replace('_', '-')}" for name in given}
-        return [part for name, value in given.items() for part in ([flags[name]] + [str(value)] * (value is not True))]
-
-
-LATER_SETTINGS = {  # with their defaults: what a comparison of an earlier version does not mention
-    setting.name: setting.default
-    for setting in dataclasses.fields(Settings)
-    if setting.default is not dataclasses.MISSING
-}
 
 
 @dataclass
@@ -113,13 +71,15 @@ def finished(out: Path, run: Run, model: str) -> bool:
     return True
 
 
-def open_comparison(out: Path, settings: Settings, rows: Sequence[Row], command: str, machine: dict) -> None:
+def open_comparison(out: Path, settings: RunSettings, rows: Sequence[Row], command: str, machine: dict) -> None:
     """Start a results folder, or resume one, and note the ``rows`` that are no method with default options. Raises
     InputError when it holds a comparison of something else."""
     file = out / "comparison.json"
     record = read_json(file)
     now = dataclasses.asdict(settings)
-    before = LATER_SETTINGS | record.get("settings", now)
+    if (task := record.get("task", settings.task)) != settings.task:
+        raise InputError(f"{out} holds a comparison of --task {task}; name another folder with --out")
+    before = settings.later() | record.get("settings", now)
     changed = sorted(key for key in now if before.get(key) != now[key])
     if changed:
         key = changed[0]
@@ -130,7 +90,7 @@ def open_comparison(out: Path, settings: Settings, rows: Sequence[Row], command:
     started = record.get("started", f"{datetime.date.today():%Y-%m-%d}")
     commands = list(dict.fromkeys(map(without_folders, [*record.get("commands", []), command])))
     added = {row.name: {"about": row.about} | row.stated(settings.model) for row in rows if row.about}
-    record |= {"settings": now, "started": started, "commands": commands, "machine": machine}
+    record |= {"task": settings.task, "settings": now, "started": started, "commands": commands, "machine": machine}
     write_json(file, record | {"rows": record.get("rows", {}) | added, "runs": record.get("runs", {})})
 
 
@@ -147,7 +107,7 @@ def without_folders(command: str) -> str:
     return shlex.join(kept)
 
 
-def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | None, jobs: int) -> dict[str, str]:
+def carry_out(out: Path, runs: Sequence[Run], settings: RunSettings, assets: str | None, jobs: int) -> dict[str, str]:
     """Do all runs that are not finished, ``jobs`` at a time; return {name: why it failed}.
 
     Interrupted, it stops them and raises KeyboardInterrupt; the same command then resumes after each one's last epoch.
@@ -156,7 +116,7 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
     if len(waiting) < total:
         print(f"{total - len(waiting)} of {total} runs are finished already.", flush=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    common = [*settings.arguments, *(["--assets", assets] if assets else [])]
+    where = ["--assets", assets] if assets else []
     running: list[Running] = []
     failures: dict[str, str] = {}
     bar = tqdm(total=total, initial=total - len(waiting), desc="runs", unit="run", disable=None)
@@ -165,10 +125,10 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
             while waiting or running:
                 while waiting and len(running) < jobs:
                     run = waiting.pop(0)
-                    running.append(start(out, run, [*common, *run.arguments(settings.model)], threads))
+                    running.append(start(out, run, settings, where, threads))
                 for one in ended(running):
                     running.remove(one)
-                    line, why = outcome(out, one)
+                    line, why = outcome(out, one, settings)
                     if why:
                         failures[one.run.name] = why
                     else:
@@ -182,11 +142,12 @@ def carry_out(out: Path, runs: Sequence[Run], settings: Settings, assets: str | 
     return failures
 
 
-def start(out: Path, run: Run, arguments: Sequence[str], threads: int) -> Running:
+def start(out: Path, run: Run, settings: RunSettings, where: Sequence[str], threads: int) -> Running:
     """Start a run as a process of its own, which writes to output.txt in its folder."""
     folder = folder_of(out, run)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(SCRIPT), *arguments, "--out", str(folder)]
+    script = str(ROOT / "scripts" / settings.script)
+    command = [sys.executable, script, *settings.arguments(run), *where, "--out", str(folder)]
     # Threads that wait must sleep: where several processes share the cores, spinning ones take the others' time.
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     with open(folder / "output.txt", "w", encoding="utf-8") as output:
@@ -199,15 +160,13 @@ def ended(running: Sequence[Running]) -> list[Running]:
     return [one for one in running if one.process.poll() is not None]
 
 
-def outcome(out: Path, one: Running) -> tuple[str, str | None]:
+def outcome(out: Path, one: Running, settings: RunSettings) -> tuple[str, str | None]:
     """The line to show for a run that has ended, and why it failed, if it did."""
     folder, seconds = folder_of(out, one.run), time.perf_counter() - one.started
     metrics = read_json(folder / "metrics.json")
     if one.process.returncode == 0 and metrics.get("status") == "finished":
-        test = metrics["test"]
-        figures = f"test accuracy {test['accuracy']:.2%}, F1 {test['f1']:.2%}"
         trained = f"{metrics['trainable_parameters']:,} parameters trained"
-        return f"{one.run.name}: {figures}, {trained}, {seconds:.0f} s", None
+        return f"{one.run.name}: {settings.figures(metrics)}, {trained}, {seconds:.0f} s", None
     lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip().split("\n")
     said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] or "no output")
     why = f"{said.removeprefix('error: ')} (exit status {one.process.returncode})"

@@ -10,13 +10,13 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 import peft
 from comparison.plots import GREY, STYLES, place_labels
 from gpt2.files import atomic_write
+from tuning.studies import Study
 
 COLUMNS = 4
-HIGHEST = 1.0  # nats: losses above are drawn at the upper edge
 DEFAULT, OTHER = "#0072B2", "#D55E00"  # as in comparison/plots.py: told apart by colour-blind people too
 
 
-def curves(table: pd.DataFrame, best: dict[str, float], file: Path) -> None:
+def curves(table: pd.DataFrame, best: dict[str, float], study: Study, file: Path) -> None:
     """Validation loss against the learning rate, a panel a method: dots are trainings, lines are means; dashed, the
     method's other size. ``table``: a row a training; ``best``: method -> the rate that was chosen."""
     methods = list(best)
@@ -27,26 +27,26 @@ def curves(table: pd.DataFrame, best: dict[str, float], file: Path) -> None:
     for axes, method in zip(panels, methods, strict=False):
         for option, part in table[table.method == method].groupby("option"):
             style, color = ("s--", OTHER) if option else ("o-", DEFAULT)
-            shown = part.assign(loss=part.loss.fillna(HIGHEST).clip(upper=HIGHEST))
+            shown = part.assign(loss=part.loss.fillna(study.highest).clip(upper=study.highest))
             axes.plot(shown.lr, shown.loss, style[0], color=color, markersize=3.5, alpha=0.45)
             mean = shown.groupby("lr").loss.mean()
             axes.plot(mean.index, mean, style[1:], color=color, label=option.replace("=", " ") or "default size")
         axes.axvline(best[method], color=GREY, linewidth=1, linestyle=":")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_ylim(lowest, HIGHEST * 1.15)
+        axes.set_ylim(lowest, study.highest * 1.15)
         axes.set_title(f"{method}: {best[method]:g}", loc="left", fontsize=10)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if len(table[table.method == method].option.unique()) > 1:
             axes.legend(frameon=False, fontsize=7.5, loc="upper center")
-        ticks = [tick for tick in (0.03, 0.1, 0.3, 1.0) if tick >= lowest]
+        ticks = [tick for tick in study.ticks if tick >= lowest]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
     for axes in panels[len(methods) :]:
         axes.set_visible(False)
     figure.supxlabel("learning rate (dotted: the one chosen)", fontsize=10)
-    figure.supylabel("validation loss, nats per message", fontsize=10)
+    figure.supylabel(f"validation loss, nats per {study.unit}", fontsize=10)
     with atomic_write(file) as temporary:
         figure.savefig(temporary)
 

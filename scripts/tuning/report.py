@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 import peft
-from common.markdown import DASH, code_block, plain, table
+from common.markdown import DASH, code_block, counted, plain, table
 from comparison.summary import listing
 from data import Dataset
 from data.baselines import STRENGTHS, tfidf_models, validation_losses
 from gpt2.files import atomic_write
 from tuning.plots import curves, forgetting
-from tuning.sweep import GRID, REPORTED, best_rate, mean_losses, size_option
+from tuning.studies import Study
+from tuning.sweep import best_rate, mean_losses, size_option
 
 OTHERS = "Other ranks and sizes were not tried (`--sizes`)"
 FLAT = 1.10  # a loss at most so many times the lowest counts as about as good
@@ -29,7 +30,7 @@ def optimum(losses: pd.Series) -> float:
     return float(np.exp(np.clip(-b / (2 * a), x[0], x[-1]))) if a > 0 else best_rate(losses)
 
 
-def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: float | None, facts: dict) -> Path:
+def write_report(out: Path, trials: pd.DataFrame, study: Study, before: float | None, facts: dict) -> Path:
     """Write report.md and its pictures; returns its path.
 
     before   the language model's loss on the general text before any training; None: not measured
@@ -38,15 +39,15 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
     losses = mean_losses(trials)
     methods = [method for method in peft.METHODS if method in set(trials.method)]
     best = {method: best_rate(losses[method, ""]) for method in methods}
-    curves(trials, best, out / "rates.png")
+    curves(trials, best, study, out / "rates.png")
     sections = [
-        *heading(trials, dataset, facts),
+        *heading(trials, study, facts),
         "## The rates",
-        rates_table(trials, losses, best, dataset),
+        rates_table(trials, losses, best, study),
         f"*Best*: the lowest validation loss (mean of the seeds). *About as good*: the rates whose loss is at most "
         f"{FLAT - 1:.0%} higher. *Optimum*: the lowest point of a parabola through the best rate and its neighbours. "
-        "Accuracy and F1 are those of the validation messages at the best rate; they belong to the choice, and are no "
-        "result. `minlora` computes what `lora` computes.",
+        f"{' and '.join(study.measured.values()).capitalize()}: on validation data at the best rate; this belongs to "
+        "the choice, and is no result. `minlora` computes what `lora` computes.",
         "![Validation loss against learning rate, a panel for each method](rates.png)",
         *ten_times(losses, best),
         *sizes(losses, best),
@@ -67,43 +68,26 @@ def write_report(out: Path, trials: pd.DataFrame, dataset: Dataset, before: floa
     return file
 
 
-def heading(trials: pd.DataFrame, dataset: Dataset, facts: dict) -> list[str]:
+def heading(trials: pd.DataFrame, study: Study, facts: dict) -> list[str]:
     """What was tried, on what, and what it cost."""
-    seeds, spam = sorted(trials.seed.unique()), dataset.validation.label.mean()
+    seeds = sorted(trials.seed.unique())
     what = "seeds" if len(seeds) > 1 else "one seed, so that each choice has the noise of one training in it:"
-    parts = f"{len(dataset.train):,} to train, {len(dataset.validation):,} to validate ({spam:.0%} spam)"
-    steps = f"{trials.steps.iloc[0]:,} steps or a little more: {trials.epochs.iloc[0]} epochs"
+    steps = f"{trials.steps.iloc[0]:,} steps or a little more: {counted(trials.epochs.iloc[0], 'epoch')}"
     lines = [
         f"model `{plain(facts['model'])}`; {steps}, batches of 8, {what} {', '.join(map(str, seeds))}",
-        f"data: the SMS messages that are in no test set of the grouped protocol's seeds {REPORTED[0]} to "
-        f"{REPORTED[-1]}, nor near-copies of one: {parts}. The test sets of the strict and the published split do "
-        "contain some of them",
-        f"the same grid for every method: {', '.join(f'{rate:g}' for rate in GRID)}. Where the best rate is at an end, "
-        "the next one beyond is tried too. "
+        f"data: {study.about}",
+        f"{study.grid_in_words}. Where the best rate is at an end, the next one beyond is tried too. "
         + ("Another rank or size is tried at the best rate and its two neighbours" if trials.option.any() else OTHERS),
         f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours in all, each on one core, beside "
         f"other programs; {facts['machine']}",
     ]
-    return [
-        "# How the default learning rates were chosen",
-        code_block(facts["command"]),
-        "\n".join(f"- {x}" for x in lines),
-    ]
+    return [f"# {study.title}", code_block(facts["command"]), "\n".join(f"- {x}" for x in lines)]
 
 
-def rates_table(trials: pd.DataFrame, losses: pd.Series, best: dict[str, float], dataset: Dataset) -> str:
+def rates_table(trials: pd.DataFrame, losses: pd.Series, best: dict[str, float], study: Study) -> str:
     """A row a method, and TF-IDF with the strength of its regularisation."""
-    columns = [
-        "method",
-        "best",
-        "about as good",
-        "optimum",
-        "loss",
-        "accuracy, %",
-        "F1, %",
-        "trainings",
-        "core minutes",
-    ]
+    columns = ["method", "best", "about as good", "optimum", "loss"]
+    columns += [f"{name}, %" for name in study.measured.values()] + ["trainings", "core minutes"]
     rows = []
     for method, rate in best.items():
         of_method = losses[method, ""]
@@ -112,16 +96,19 @@ def rates_table(trials: pd.DataFrame, losses: pd.Series, best: dict[str, float],
         at_best = own[(own.lr == rate) & (own.option == "")]
         span = f"{good.min():g} to {good.max():g}" if len(good) > 1 else f"{rate:g}"
         cells = [f"`{method}`", f"{rate:g}", span, f"{optimum(of_method):.2g}", f"{of_method[rate]:.3f}"]
-        cells += [f"{100 * at_best.accuracy.mean():.1f}", f"{100 * at_best.f1.mean():.1f}", f"{len(own)}"]
-        rows.append([*cells, f"{own.seconds.sum() / 60:.1f}"])
+        cells += [f"{100 * at_best[name].mean():.1f}" for name in study.measured]
+        rows.append([*cells, f"{len(own)}", f"{own.seconds.sum() / 60:.1f}"])
+    if study.dataset is not None:
+        rows.append(tfidf_row(study.dataset))
+    return table(columns, rows)
+
+
+def tfidf_row(dataset: Dataset) -> list[str]:
+    """The strength of its regularisation, in the columns of a learning rate."""
     strengths = pd.Series(validation_losses(dataset, *tfidf_models(dataset)))
     good = strengths[strengths <= FLAT * strengths.min()].index
-    name = "*TF-IDF + logistic regression*, C"
-    span = f"{good.min():g} to {good.max():g}"
-    rows.append(
-        [name, f"{strengths.idxmin():g}", span, DASH, f"{strengths.min():.3f}", DASH, DASH, f"{len(STRENGTHS)}", "0"]
-    )
-    return table(columns, rows)
+    name, span = "*TF-IDF + logistic regression*, C", f"{good.min():g} to {good.max():g}"
+    return [name, f"{strengths.idxmin():g}", span, DASH, f"{strengths.min():.3f}", DASH, DASH, f"{len(STRENGTHS)}", "0"]
 
 
 def ten_times(losses: pd.Series, best: dict[str, float]) -> list[str]:

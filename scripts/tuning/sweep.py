@@ -1,6 +1,6 @@
-"""The sweep of learning rates: the same grid for every method, on messages outside the grouped test sets.
+"""The sweep of learning rates: the same grid for every method (tuning/studies.py).
 
-    1. every method at every rate of GRID, default size, each seed
+    1. every method at every rate of the grid, default size, each seed
     2. where the best rate is at an end of what was tried, the next one beyond it, until it is not
     3. the method's size (rank, bottleneck, virtual tokens) at another value, at the best rate and its two neighbours
 
@@ -8,35 +8,15 @@ The best rate is the one with the lowest validation loss, on average over the se
 cannot be it.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
 import peft
-from data import Dataset, load_dataset
-from data.near_duplicates import groups
-from data.splits import grouped_split
 from tuning.trials import Trial
 
-REPORTED = tuple(range(123, 128))  # the seeds whose test sets a comparison may report
-GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 OTHER_SIZE = {"rank": 2, "bottleneck": 8, "virtual_tokens": 5, "blocks": 2}  # a quarter of the default; two blocks
 BEYOND = 2  # so many steps beyond an end of the grid, at most
-
-
-def reserve(assets: str | None) -> Dataset:
-    """The SMS messages in no test set of the grouped protocol's REPORTED seeds, 70 % to train and 30 % to validate.
-
-    A whole group of near-copies is in a test set or not, so these messages have no near-copy there either.
-    """
-    reported = [load_dataset("sms", "grouped", seed, assets) for seed in REPORTED]
-    tested = set().union(*(dataset.test.text for dataset in reported))
-    one = reported[0]
-    every = pd.concat([one.train, one.validation, one.test], ignore_index=True)
-    free = every[~every.text.isin(tested)].reset_index(drop=True)
-    train, *rest = grouped_split(free, groups(free.text.tolist()), seed=0)
-    return dataclasses.replace(one, train=train, validation=pd.concat(rest, ignore_index=True), test=free[:0])
 
 
 def beyond(rate: float, up: bool) -> float:
@@ -64,17 +44,20 @@ def size_option(method: str) -> str:
 
 def sweep(
     methods: Sequence[str],
+    rates: Callable[[str], Sequence[float]],
     seeds: Iterable[int],
     steps: int,
     sizes: bool,
     carry_out: Callable[[list[Trial]], pd.DataFrame],
 ) -> pd.DataFrame:
-    """Carry out the three stages of the sweep and return the table. ``carry_out``: trials -> the table with them."""
+    """Carry out the three stages of the sweep and return the table.
+
+    ``rates``: method -> its grid; ``carry_out``: trials -> the table with them."""
 
     def trials(wanted: Iterable[tuple[str, float]], option: Callable[[str], str] = lambda method: "") -> list[Trial]:
         return [Trial(method, lr, steps, seed, option(method)) for seed in seeds for method, lr in wanted]
 
-    table = carry_out(trials([(method, lr) for method in methods for lr in GRID]))
+    table = carry_out(trials([(method, lr) for method in methods for lr in rates(method)]))
     for _ in range(BEYOND):
         losses = mean_losses(table)
         more = []

@@ -11,9 +11,11 @@ import dataclasses
 import io
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,17 +25,22 @@ from tqdm import tqdm
 
 import peft
 from common.prepare import make_batches
+from common.writing import make_pair_batches
 from comparison.forgetting import language_loss, restore_language_head
 from data import Dataset
+from data.text_pairs import TextPairs
 from gpt2.checkpoints.weights import load_gpt2
 from gpt2.errors import RunError
 from gpt2.files import atomic_write
+from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
-from gpt2.training.finetune import evaluate, finetune
+from gpt2.training.finetune import CLASSIFICATION, evaluate, finetune
 from gpt2.training.recipe import Recipe
+from gpt2.training.writing import SEPARATOR, WRITING, PairBatches, perplexity
 from peft.applying import prepare_classifier
 
-BATCH_SIZE = 8  # as finetune_spam.py's default
+BATCH_SIZE = 8  # as the commands' default
+JUDGED_PAIRS = 200
 
 
 @dataclass(frozen=True)
@@ -54,23 +61,21 @@ class Trial:
         return {name: int(value)} if name else {}
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What all trials of a study share: the model, the data, and on which part a trained model is judged."""
+@dataclass(frozen=True, kw_only=True)
+class Bench(ABC):
+    """What all trials of a study share: the model, the task and its data, and how a trained model is judged."""
 
     model: str
     assets: str | None
-    datasets: dict[int, Dataset]  # split -> its data
-    part: str  # "validation" to choose settings, "test" to report
     general: torch.Tensor | None = None  # (windows, tokens) of general text, to measure forgetting on
+
+    task = CLASSIFICATION
 
     def run(self, trial: Trial) -> tuple[Trial, dict]:
         """Train and judge. A training that diverges has no figures."""
-        began, dataset = time.perf_counter(), self.datasets[trial.split]
+        began = time.perf_counter()
         model = load_gpt2(self.model, self.assets)
-        prepare_classifier(model, len(dataset.classes), trial.method, trial.options, trial.seed)
-        batches, _, _ = make_batches(dataset, model.config.n_positions - model.virtual_positions(), BATCH_SIZE)
-        train = first(batches["train"], trial.messages)
+        train, glance, judged = self.prepare(model, trial)
         epochs = -(-trial.steps // len(train))
         recipe = Recipe(lr=trial.lr, epochs=epochs, seed=trial.seed, keep_best=False)
         row: dict = {
@@ -78,16 +83,63 @@ class Bench:
             "n_train": len(train.labels),
             "epochs": epochs,
         }
-        device, glance = torch.device("cpu"), first(batches["validation"], BATCH_SIZE)
         no_bars = contextlib.redirect_stderr(io.StringIO())  # one bar counts the trials
         with no_bars, contextlib.suppress(RunError):  # the loss is no number any more
-            finetune(model, train, glance, recipe, device)
+            finetune(model, train, glance, recipe, torch.device("cpu"), task=self.task)
             with peft.merged(model):
-                metrics, _ = evaluate(model, batches[self.part], device, positive=dataset.positive_index)
-            row |= {name: metrics[name] for name in ("loss", "accuracy", "f1")}
+                metrics = self.judge(model, judged)
+            row |= {name: metrics[name] for name in ("loss", "accuracy", "f1") if name in metrics}
             if self.general is not None:
                 row["general_loss"] = language_loss(restore_language_head(model), self.general)
         return trial, row | {"seconds": time.perf_counter() - began}
+
+    @abstractmethod
+    def prepare(self, model: GPT2, trial: Trial) -> tuple[MessageBatches, MessageBatches, MessageBatches]:
+        """Put the method into the model. Returns batches: to train on, a few to validate on while training, and those
+        to judge the trained model by."""
+
+    @abstractmethod
+    def judge(self, model: GPT2, judged: Any) -> dict:
+        """Its ``loss``, ``accuracy`` and, of a classifier, ``f1``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierBench(Bench):
+    """Trials that train classifiers."""
+
+    datasets: dict[int, Dataset]  # split -> its data
+    part: str  # "validation" to choose settings, "test" to report
+
+    def prepare(self, model: GPT2, trial: Trial) -> tuple[MessageBatches, MessageBatches, MessageBatches]:
+        dataset = self.datasets[trial.split]
+        prepare_classifier(model, len(dataset.classes), trial.method, trial.options, trial.seed)
+        batches, _, _ = make_batches(dataset, model.config.n_positions - model.virtual_positions(), BATCH_SIZE)
+        return first(batches["train"], trial.messages), first(batches["validation"], BATCH_SIZE), batches[self.part]
+
+    def judge(self, model: GPT2, judged: MessageBatches) -> dict:
+        positive = next(iter(self.datasets.values())).positive_index
+        return evaluate(model, judged, torch.device("cpu"), positive=positive)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WritingBench(Bench):
+    """Trials that teach to write, one epoch each: the pairs are the first that so many steps need. Judged by the loss
+    of the targets of ``JUDGED_PAIRS`` validation pairs."""
+
+    pairs: TextPairs
+
+    task = WRITING
+
+    def prepare(self, model: GPT2, trial: Trial) -> tuple[PairBatches, PairBatches, PairBatches]:
+        torch.manual_seed(trial.seed)
+        peft.apply(model, trial.method, **trial.options)
+        room = model.config.n_positions - model.virtual_positions()
+        needed = dataclasses.replace(self.pairs, train=self.pairs.train[: trial.steps * BATCH_SIZE])
+        batches, _ = make_pair_batches(needed, room, BATCH_SIZE, SEPARATOR, False, JUDGED_PAIRS)
+        return batches["train"], batches["validation"].first_pairs(BATCH_SIZE), batches["validation"]
+
+    def judge(self, model: GPT2, judged: Any) -> dict:
+        return perplexity(model, judged, torch.device("cpu"), batching="packed")
 
 
 def first(batches: MessageBatches, count: int) -> MessageBatches:

@@ -1,11 +1,14 @@
 """The scripts, called as a person calls them, but without starting a new Python each time."""
 
+import contextlib
 import importlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -42,6 +45,30 @@ def command(monkeypatch, capsys) -> Callable:
         return Result(ended.value.code, *capsys.readouterr())
 
     return call
+
+
+class InThisProcess:
+    """In the place of subprocess.Popen: a run of a comparison in this process, over when it has been started. What
+    processes add to it is tested where a comparison is interrupted."""
+
+    def __init__(self, command: list[str], stdout, stderr, env):
+        assert stderr == subprocess.STDOUT
+        module = importlib.import_module(Path(command[1]).stem)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", command[1:])
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stdout):
+                module.cli.run(module.main)
+        self.returncode = ended.value.code
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.fixture
+def runs_in_this_process(monkeypatch) -> None:
+    """The runs of a comparison start no processes."""
+    processes = SimpleNamespace(Popen=InThisProcess, STDOUT=subprocess.STDOUT)
+    monkeypatch.setattr("comparison.runs.subprocess", processes)
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,11 @@
 """The comparison: runs that are shared, resumed and survive a failure; forgetting; the report and its pictures."""
 
-import contextlib
-import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +17,7 @@ import peft
 from comparison import forgetting, plots, sections
 from comparison.rows import Row
 from comparison.runs import all_runs, without_folders
+from comparison.settings import Settings
 from comparison.summary import rank_table
 from gpt2 import GPT2, GPT2Config, load_gpt2, save_gpt2
 from gpt2.classifier import add_classification_head
@@ -58,27 +56,9 @@ def metrics_of(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-class InThisProcess:
-    """In the place of subprocess.Popen: a run of finetune_spam.py in this process, over when it has been started. What
-    processes add to it is tested below, where a comparison is interrupted."""
-
-    def __init__(self, command: list[str], stdout, stderr, env):
-        assert Path(command[1]).name == "finetune_spam.py" and stderr == subprocess.STDOUT
-        finetune_spam = importlib.import_module("finetune_spam")
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-            patch.setattr(sys, "argv", command[1:])
-            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stdout):
-                finetune_spam.cli.run(finetune_spam.main)
-        self.returncode = ended.value.code
-
-    def poll(self) -> int:
-        return self.returncode
-
-
 @pytest.mark.slow
-def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path, monkeypatch):
-    processes = SimpleNamespace(Popen=InThisProcess, STDOUT=subprocess.STDOUT)
-    monkeypatch.setattr("comparison.runs.subprocess", processes)
+@pytest.mark.usefixtures("runs_in_this_process")
+def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path):
     out = tmp_path / "results"
     settings = ["--model", small, "--data", two_classes, "--epochs", 1, "--out", out]
     added = tmp_path / "rows"
@@ -211,7 +191,9 @@ def test_runs_share_seeds():
     rows = [Row("head", "head"), Row("lora-rank4", "lora", (("rank", 4),), epochs=2)]
     runs = all_runs(rows, 2)
     assert [run.name for run in runs] == ["head-123", "lora-rank4-123", "head-124", "lora-rank4-124"]
-    assert runs[3].arguments("practice") == "--method=lora --rank=4 --epochs=2 --seed=124 --split-seed=124".split()
+    settings = Settings(model="practice", data="sms", protocol="grouped", epochs=5, device="cpu")
+    told = " ".join(settings.arguments(runs[3]))
+    assert told.endswith("--protocol grouped --method=lora --rank=4 --epochs=2 --seed=124 --split-seed=124")
 
 
 def test_commands_are_shown_without_this_machines_folders():

@@ -10,7 +10,7 @@ from comparison.memorising import leakage, memorising_section, recalls
 from comparison.messages import FILE, as_messages, facts, kept, read_messages
 from comparison.report import kept_together
 from comparison.results import correctness
-from comparison.runs import LATER_SETTINGS
+from comparison.settings import LATER_SETTINGS
 from data import load_dataset
 from gpt2.errors import InputError
 

@@ -12,9 +12,10 @@ import peft
 from data import load_dataset
 from data.near_duplicates import copies
 from gpt2 import GPT2, GPT2Config, save_gpt2
-from tuning import report, sizes, sweep, trials
-from tuning.trials import Bench, Trial, carry_out
+from tuning import report, sizes, studies, sweep, trials
+from tuning.trials import Bench, ClassifierBench, Trial, carry_out
 
+GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "learning_rates"
 
 
@@ -34,7 +35,10 @@ def few():
 
 
 def test_a_study_resumes_and_adds_without_repeating(tiny, few, tmp_path, monkeypatch):
-    bench, file = Bench(tiny, None, {0: few}, "validation"), tmp_path / "results.csv"
+    bench, file = (
+        ClassifierBench(model=tiny, assets=None, datasets={0: few}, part="validation"),
+        tmp_path / "results.csv",
+    )
     wanted = [Trial("head", 1e-2, steps=8), Trial("lora", 1e-2, steps=8, option="rank=2")]
     first = carry_out(bench, wanted, file, jobs=1)
     assert set(first.method) == {"head", "lora"} and first.loss.notna().all() and (first.epochs == 2).all()
@@ -48,21 +52,24 @@ def test_a_study_resumes_and_adds_without_repeating(tiny, few, tmp_path, monkeyp
 
 
 def test_a_trial_is_what_finetuning_gives_and_the_processes_do_not_matter(tiny, few, tmp_path):
-    bench, wanted = Bench(tiny, None, {0: few}, "test"), [Trial("lora", 1e-2, steps=4), Trial("head", 1e-2, steps=4)]
+    bench, wanted = (
+        ClassifierBench(model=tiny, assets=None, datasets={0: few}, part="test"),
+        [Trial("lora", 1e-2, steps=4), Trial("head", 1e-2, steps=4)],
+    )
     one = carry_out(bench, wanted, tmp_path / "one.csv", jobs=1).drop(columns="seconds")
     two = carry_out(bench, wanted, tmp_path / "two.csv", jobs=2).drop(columns="seconds")
     assert one.equals(two)
 
 
 def test_a_training_that_diverges_has_a_row_without_figures(tiny, few, tmp_path):
-    bench = Bench(tiny, None, {0: few}, "validation")
+    bench = ClassifierBench(model=tiny, assets=None, datasets={0: few}, part="validation")
     table = carry_out(bench, [Trial("full", 1e30, steps=40)], tmp_path / "results.csv", jobs=1)
     assert table.loss.isna().all() and (table.trained > 0).all()
     assert len(carry_out(bench, [Trial("full", 1e30, steps=40)], tmp_path / "results.csv", jobs=1)) == 1
 
 
 def test_smaller_training_sets_begin_the_larger_ones(tiny, few, tmp_path):
-    bench = Bench(tiny, None, {7: few}, "test")
+    bench = ClassifierBench(model=tiny, assets=None, datasets={7: few}, part="test")
     wanted = [Trial("head", 1e-2, steps=8, split=7, messages=count) for count in (8, 0)]
     table = carry_out(bench, wanted, tmp_path / "results.csv", jobs=1).set_index("messages")
     assert table.n_train.to_dict() == {8: 8, 0: 32} and table.epochs.to_dict() == {8: 8, 0: 2}
@@ -71,16 +78,16 @@ def test_smaller_training_sets_begin_the_larger_ones(tiny, few, tmp_path):
 def test_the_grid_goes_on_beyond_its_ends():
     assert [f"{sweep.beyond(rate, up=True):g}" for rate in (1e-4, 3e-4, 1e-1, 0.3)] == ["0.0003", "0.001", "0.3", "1"]
     assert [f"{sweep.beyond(rate, up=False):g}" for rate in (1e-4, 3e-4, 1e-1)] == ["3e-05", "0.0001", "0.03"]
-    for low, high in zip(sweep.GRID, sweep.GRID[1:], strict=False):
+    for low, high in zip(GRID, GRID[1:], strict=False):
         assert sweep.beyond(low, up=True) == high and sweep.beyond(high, up=False) == low
 
 
 def test_no_message_of_the_sweep_is_in_a_reported_test_set_nor_nearly():
-    free = sweep.reserve(None)
+    free = studies.reserve(None)
     texts = pd.concat([free.train, free.validation])
     assert len(texts) == 1742 and free.test.empty and texts.text.is_unique
     assert abs(free.validation.label.mean() - free.train.label.mean()) < 0.01
-    for seed in sweep.REPORTED:
+    for seed in studies.REPORTED:
         assert not copies(texts, load_dataset("sms", "grouped", seed).test).any(axis=None)
     assert not copies(free.train, free.validation).any(axis=None)
 
@@ -98,10 +105,10 @@ def test_the_sweep_tries_the_grid_then_beyond_then_another_size():
         done.update({trial: made_up(trial) for trial in wanted})
         return pd.DataFrame([dataclasses.asdict(trial) | row for trial, row in done.items()])
 
-    table = sweep.sweep(["lora", "prompt", "full"], [1, 2], 10, True, carry_out)
+    table = sweep.sweep(["lora", "prompt", "full"], lambda method: GRID, [1, 2], 10, True, carry_out)
     tried = table.groupby(["method", "option"]).lr.apply(lambda rates: sorted(set(rates)))
-    assert tried["full", ""] == tried["lora", ""] == sorted(sweep.GRID)
-    assert tried["prompt", ""] == sorted([*sweep.GRID, 0.3, 1.0])  # two steps beyond, and no more
+    assert tried["full", ""] == tried["lora", ""] == sorted(GRID)
+    assert tried["prompt", ""] == sorted([*GRID, 0.3, 1.0])  # two steps beyond, and no more
     assert tried["lora", "rank=2"] == [1e-3, 3e-3, 1e-2] and "full" not in {m for m, option in tried.index if option}
     assert (table.groupby(["method", "option", "lr"]).size() == 2).all()  # each seed
     losses = sweep.mean_losses(table)
@@ -115,7 +122,7 @@ def test_a_rate_at_which_a_seed_diverged_is_not_chosen():
 
 
 def test_the_optimum_lies_between_the_grid():
-    rates = np.array(sweep.GRID)
+    rates = np.array(GRID)
     losses = pd.Series(0.1 * np.exp(0.3 * np.log(rates / 2e-3) ** 2), index=rates)
     assert report.optimum(losses) == pytest.approx(2e-3)
     assert report.optimum(losses[losses.index <= 1e-3]) == pytest.approx(1e-3)  # still falling: the end, not beyond

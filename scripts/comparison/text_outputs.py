@@ -1,0 +1,29 @@
+"""outputs.md of a comparison of methods that learn to write: some texts of each method, next to those of people."""
+
+import json
+
+import pandas as pd
+
+from common.markdown import DASH, plain, table
+from comparison.text_results import TextResults
+
+OUTPUTS = 5  # texts of each method
+
+
+def outputs(results: TextResults, summary: pd.DataFrame) -> str:
+    """outputs.md: the same sources for every method, first seed."""
+    seed = results.runs.seed.min()
+    tables = {row.row: results.texts[row.run] for row in results.main[results.main.seed == seed].itertuples()}
+    first = next(iter(tables.values()))
+    parts = [
+        f"# {OUTPUTS} texts of each method",
+        f"Seed {seed}, evenly spaced sources of [the comparison](report.md), methods in the order of mean BLEU. Look "
+        "for wrong facts: the measures count words.",
+    ]
+    for i in [len(first) * k // OUTPUTS for k in range(OUTPUTS)]:
+        people = json.loads(first.references[i])
+        rows = [[f"`{name}`", plain(tables[name].written[i]) or DASH] for name in summary.index if name in tables]
+        rows += [[f"*{name}*", plain(found["texts"][i]) or DASH] for name, found in results.baselines.items()]
+        rows.append([f"people (one of {len(people)})", plain(people[0])])
+        parts += [f"## {plain(first.source[i])}", table(["written by", "text"], rows)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,241 @@
+"""report.md of a comparison of methods that learn to write, outputs.md with texts of each, and the pictures."""
+
+import datetime
+from pathlib import Path
+
+import pandas as pd
+
+import peft
+from common.markdown import DASH, code, code_block, counted, plain, plus_minus, size, table, unique
+from comparison.plots import scatter
+from comparison.rows import base_name
+from comparison.significance import LEVEL
+from comparison.summary import UNCHANGED, listing
+from comparison.text_outputs import OUTPUTS, outputs
+from comparison.text_plots import rank_panels
+from comparison.text_results import MEASURES, NEAREST, TextResults
+from gpt2.files import atomic_write
+from gpt2.training.run_files import read_json
+
+PAPER = {  # Hu et al., 2021, arXiv:2106.09685v2, table 18: GPT-2 medium on E2E, LoRA on queries and values
+    # rank: validation loss, BLEU, NIST, METEOR, ROUGE-L, CIDEr
+    1: (1.23, 68.72, 8.7215, 0.4565, 0.7052, 2.4329),
+    2: (1.21, 69.17, 8.7413, 0.4590, 0.7052, 2.4639),
+    4: (1.18, 70.38, 8.8439, 0.4689, 0.7186, 2.5349),
+    8: (1.17, 69.57, 8.7457, 0.4636, 0.7196, 2.5196),
+    16: (1.16, 69.61, 8.7483, 0.4629, 0.7177, 2.4985),
+    32: (1.16, 69.33, 8.7736, 0.4642, 0.7105, 2.5255),
+    64: (1.16, 69.24, 8.7174, 0.4651, 0.7180, 2.5070),
+}
+
+
+def write_report(out: Path, results: TextResults) -> Path:
+    """Write report.md, outputs.md and the pictures into ``out``; returns the report's path."""
+    summary = summarise(results.main)
+    sections = [
+        *heading(results),
+        *main_section(out, results, summary),
+        *rank_section(out, results.runs),
+        *forgetting_section(results, summary, read_json(out / "general_text.json")),
+        *settings_section(results),
+    ]
+    for name, text in (("report.md", "\n\n".join(sections) + "\n"), ("outputs.md", outputs(results, summary))):
+        with atomic_write(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return out / "report.md"
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Indexed by row, highest BLEU first: means over the seeds, and standard deviations as NAME_sd."""
+    groups = runs.groupby("row", sort=False)
+    columns = [f"test_{name}" for name in MEASURES]
+    columns += ["validation_loss", "test_perplexity", "seconds_per_epoch", "peak_memory_mb", "adapter_bytes"]
+    columns += ["bleu_half_width", "general_loss_before", "general_loss_after"]
+    summary = groups[columns].mean().join(groups[columns].std().add_suffix("_sd"))
+    first = groups[["method", "rank", "trainable_parameters", "share"]].first()
+    summary = summary.join(first).assign(seeds=groups.seed.nunique())
+    return summary.sort_values("test_bleu", ascending=False)
+
+
+def heading(results: TextResults) -> list[str]:
+    """What was compared, how, and on what."""
+    settings, machine, runs = results.record["settings"], results.record["machine"], results.runs
+    sources, seeds = runs.sources.iloc[0], sorted(runs.seed.unique())
+    pairs = f"the first {settings['max_pairs']:,}" if settings["max_pairs"] else "all"
+    shares = sorted({f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in runs.itertuples()})
+    facts = [
+        f"model {code(base_name(settings['model']))}, data {code(Path(settings['data']).name)}, {pairs} training "
+        f"pairs, {counted(settings['epochs'], 'epoch')}",
+        f"seeds {', '.join(map(str, seeds))}: each draws the method's start and the order of the pairs; the pairs are "
+        "the same",
+        f"perplexity on {settings['evaluation_pairs']:,} pairs of each part, texts for {sources:,} test sources, both "
+        f"evenly spaced, written with {counted(settings['num_beams'], 'beam')}",
+        f"{len(runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
+        f"{machine['torch']}; runs {'; '.join(shares)}",
+    ]
+    text = [
+        f"# Methods that learn to write: {plain(base_name(settings['model']))}, {plain(Path(settings['data']).name)}",
+        code_block("\n".join(results.record["commands"])),
+        "\n".join(f"- {fact}" for fact in facts),
+    ]
+    if results.unfinished:
+        rows = "\n".join(f"- `{name}`: {plain(why)}" for name, why in results.unfinished.items())
+        text.append(f"**Not finished, and so not in the tables:**\n\n{rows}")
+    return text
+
+
+def main_section(out: Path, results: TextResults, summary: pd.DataFrame) -> list[str]:
+    """The table of all methods and baselines, with its picture."""
+    drawn = summary.rename(columns={"test_bleu": "score", "test_bleu_sd": "score_sd"}).fillna({"score_sd": 0.0})
+    drawn = drawn.rename(columns={"trainable_parameters": "parameters"})
+    drawn["family"] = [peft.METHODS[method].family for method in summary.method]
+    lines = {name: found["bleu"] for name, found in results.baselines.items()}
+    label = "trained parameters (logarithmic axis)"
+    left_out = scatter(drawn, "parameters", label, out / "parameters.png", lines, logarithmic=True, score="BLEU")
+    cut = f" Too far below to be drawn: {listing(left_out)}." if left_out else ""
+    columns = ["row", *MEASURES.values(), "perplexity", f"against `{results.best}`", f"against {NEAREST}"]
+    columns += ["trained", "share", "s/epoch", "peak MB", "on disk", "forgetting, nats"]
+    rows: list[tuple[float, list[str]]] = []
+    for name, m in summary.iterrows():
+        seeds = f" ({counted(m.seeds, 'seed')})" if m.seeds < summary.seeds.max() else ""
+        rise = m.general_loss_after - m.general_loss_before
+        cells = [
+            f"`{name}`{seeds}",
+            *(plus_minus(m[f"test_{measure}"], m[f"test_{measure}_sd"]) for measure in MEASURES),
+            plus_minus(m.test_perplexity, m.test_perplexity_sd),
+            against(results, str(name), results.best),
+            against(results, str(name), NEAREST),
+            f"{m.trainable_parameters:,}",
+            f"{m.share:.3%}",
+            plus_minus(m.seconds_per_epoch, m.seconds_per_epoch_sd, digits=0),
+            f"{m.peak_memory_mb:,.0f}",
+            size(m.adapter_bytes),
+            "not measured" if pd.isna(rise) else f"{rise:+.3f}",
+        ]
+        rows.append((m.test_bleu, cells))
+    for name, found in results.baselines.items():
+        rows.append((found["bleu"], [f"*{name}*", *(f"{found[m]:.2f}" for m in MEASURES), *[DASH] * 9]))
+    half = summary.bleu_half_width
+    return [
+        "## Quality, cost and forgetting",
+        "\n".join(f"- {sentence}" for sentence in reading(results, summary)),
+        table(columns, [cells for _, cells in sorted(rows, key=lambda row: -row[0])]),
+        "Means ± standard deviations over the seeds, highest BLEU first. BLEU, chrF and ROUGE-L are from 0 to 100, "
+        "CIDEr from 0 to 10; each text is compared with all references of its source. The standard deviation is that "
+        "of training; which sources are tested adds to it: the 95 % interval of one run's BLEU has a half width of "
+        f"{half.min():.1f} to {half.max():.1f} (bootstrap over the sources). *Against*: difference of mean BLEU, by a "
+        f"paired bootstrap over the sources within each seed, p adjusted by Holm for all rows; **bold** where p is "
+        f"below {LEVEL:g} with every seed. *Perplexity* is that of the target tokens of test pairs. *Share*: of the "
+        "model's parameters. Seconds are those of training, without evaluations; where other programs ran beside, they "
+        "are too high. *Forgetting*: rise of the language model's loss on other text, see below. `head` is missing: it "
+        "trains a classification head, and there is none.",
+        f"![BLEU against trained parameters](parameters.png)\n\nBLEU against trained parameters.{cut} Points with "
+        "almost equal counts are moved apart a little.",
+        f"[{OUTPUTS} texts of each method](outputs.md), next to those of people.",
+    ]
+
+
+def against(results: TextResults, row: str, other: str) -> str:
+    """The difference of mean BLEU, bold where it is shown."""
+    found = results.differences.query("row == @row and against == @other")
+    if found.empty:
+        return "best" if row == other else DASH
+    text = f"{found.difference.iloc[0]:+.1f}"
+    return f"**{text}**" if found.differs.iloc[0] else text
+
+
+def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
+    """Sentences, each from the tests."""
+    best, differences = results.best, results.differences
+    to_nearest = differences[differences.against == NEAREST]
+    above = to_nearest[to_nearest.differs & (to_nearest.difference > 0)].row.tolist()
+    below = to_nearest[to_nearest.differs & (to_nearest.difference < 0)].row.tolist()
+    same = [row for row in to_nearest.row if row not in [*above, *below]]
+    to_best = differences[differences.against == best]
+    level = to_best[~to_best.differs].row.tolist()
+    sentences = [
+        f"`{best}` has the highest mean BLEU, {summary.test_bleu[best]:.1f}. No difference from it is shown for "
+        f"{listing(level)}.",
+        f"Against the target of the {NEAREST} ({results.baselines[NEAREST]['bleu']:.1f}), which needs no model: shown "
+        f"to be better are {listing(above)}; shown to be worse {listing(below)}; no difference is shown for "
+        f"{listing(same)}.",
+    ]
+    if {"full", "lora"} <= set(summary.index):
+        full, lora = summary.loc["full"], summary.loc["lora"]
+        share = lora.trainable_parameters / full.trainable_parameters
+        sentences.append(
+            f"Full fine-tuning against LoRA: BLEU {full.test_bleu:.1f} and {lora.test_bleu:.1f}, perplexity "
+            f"{full.test_perplexity:.2f} and {lora.test_perplexity:.2f}, with {full.trainable_parameters:,} and "
+            f"{lora.trainable_parameters:,} trained parameters ({share:.1%})."
+        )
+    order = summary.test_bleu.corr(summary.test_perplexity, method="spearman")
+    sentences.append(f"Rank correlation of mean BLEU and mean perplexity over the rows: {order:.2f} (-1: same order).")
+    return sentences
+
+
+def rank_section(out: Path, runs: pd.DataFrame) -> list[str]:
+    """LoRA by rank, with its picture, and the paper's table in columns of its own."""
+    swept = runs[(runs.method == "lora") & (runs.rank_swept.notna() | (runs.row == "lora"))]
+    if not runs.rank_swept.notna().any():
+        return ["## Rank of LoRA", "Not measured; `--experiments experiments/ranks-writing` adds ranks 1 to 64."]
+    summary = summarise(swept).sort_values("rank")
+    rank_panels(summary, out / "ranks.png")
+    columns = ["rank", "trained", "validation loss", *MEASURES.values()]
+    columns += [f"Hu et al.: {name}" for name in ("validation loss", "BLEU", "NIST", "METEOR", "ROUGE-L", "CIDEr")]
+    rows = []
+    for m in summary.itertuples():
+        ours = [plus_minus(getattr(m, f"test_{name}"), getattr(m, f"test_{name}_sd")) for name in MEASURES]
+        theirs = [f"{value:g}" for value in PAPER.get(int(m.rank), ())] or [DASH] * 6
+        loss = plus_minus(m.validation_loss, m.validation_loss_sd, digits=3)
+        rows.append([f"{m.rank:.0f}", f"{m.trainable_parameters:,}", loss, *ours, *theirs])
+    best, lowest = summary.test_bleu.idxmax(), summary.validation_loss.idxmin()
+    return [
+        "## Rank of LoRA",
+        f"The highest mean BLEU is that of rank {summary['rank'][best]:.0f}, the lowest mean validation loss that of "
+        f"rank {summary['rank'][lowest]:.0f}. α is 8 at every rank, so the scaling α/r falls as the rank rises.",
+        table(columns, rows),
+        "The right half is **another model**, published by others: GPT-2 medium (355M), LoRA on queries and values, "
+        "all E2E training pairs, ROUGE-L from 0 to 1 (Hu et al., 2021, "
+        "[arXiv:2106.09685](https://arxiv.org/abs/2106.09685) version 2, table 18). Compare "
+        "how the two halves change with the rank, not how high they are.",
+        "![Validation loss and BLEU against rank](ranks.png)\n\nMeans and standard deviations over the seeds.",
+    ]
+
+
+def forgetting_section(results: TextResults, summary: pd.DataFrame, text: dict) -> list[str]:
+    """Sentences about the language model's loss on general text; ``text`` is general_text.json."""
+    measured = summary.dropna(subset=["general_loss_after"])
+    if measured.empty:
+        return ["## Forgetting", "Not measured: no general text was at hand (`--general-text FILE`)."]
+    before = measured.general_loss_before.iloc[0]
+    change = (measured.general_loss_after - before).sort_values(ascending=False)
+    files = ", ".join(map(plain, text.get("files", [])))
+    return [
+        "## Forgetting",
+        f"Before fine-tuning the language model's loss is {before:.3f} nats per token, on {text['tokens']:,} tokens in "
+        f"windows of {text['width']} from {files}. Afterwards it is higher by {change.max():.3f} at most "
+        f"(`{change.idxmax()}`) and by {change.min():.3f} at least (`{change.idxmin()}`). Changed by less than "
+        f"{UNCHANGED:g}: {listing(change.index[change.abs() < UNCHANGED].tolist())}.",
+        "Methods that leave all pretrained weights as they were lose nothing for good: taken off again, they leave the "
+        "language model of before.",
+    ]
+
+
+def settings_section(results: TextResults) -> list[str]:
+    """Learning rate, options and best epochs of each row, and what the added ones are about."""
+    rows = []
+    for name, part in results.runs.groupby("row", sort=False):
+        values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size", "epochs")]
+        best = ", ".join(f"{epoch}" for epoch in part.best_epoch)
+        rows.append([f"`{name}`", part.method.iloc[0], *values, best, plain(unique(part.options)) or DASH])
+    columns = ["row", "method", "learning rate", "weight decay", "batch", "epochs", "best, by seed", "options"]
+    added = results.record.get("rows", {})
+    abouts = [f"- `{name}`: {plain(added[name]['about'])}" for name in results.runs.row.unique() if name in added]
+    return [
+        "## Settings",
+        *(["Rows that settings files have added (experiments/README.md):", "\n".join(abouts)] if abouts else []),
+        "Learning rates: [learning_rates_writing](../learning_rates_writing/report.md). The best epoch is the one with "
+        "the lowest validation loss; its weights are the ones tested.",
+        table(columns, rows),
+    ]
