@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from common import cli
 from common.pair_arguments import add_text_arguments
-from gpt2.errors import RunError
+from gpt2.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from comparison.rows import Row
@@ -141,7 +141,9 @@ def choose_data(args: argparse.Namespace) -> str:
         from data.text_pairs import load_pairs
 
         name = "practice" if args.data == "auto" else args.data
-        load_pairs(name, args.source_column, args.target_column, assets=args.assets, encoding=args.encoding)
+        pairs = load_pairs(name, args.source_column, args.target_column, assets=args.assets, encoding=args.encoding)
+        if pairs.form == "text":
+            raise InputError(f"{name} is a plain text, and texts are compared by what is written for sources", "data")
         return name
     from common.prepare import load_data
 

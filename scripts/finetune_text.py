@@ -145,7 +145,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict]:
     argv = cli.with_settings(argv)
     args = parser.parse_args(argv)
     args.given = argv
-    return args, method_options(parser, args, {})
+    options = method_options(parser, args, {})
+    cli.writing_methods(parser, [args.method], "--method")
+    return args, options
 
 
 if __name__ == "__main__":

@@ -142,14 +142,14 @@ def add_task_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def writing_methods(parser: Parser, chosen: list[str]) -> list[str]:
+def writing_methods(parser: Parser, chosen: list[str], option: str = "--methods") -> list[str]:
     """Those of ``chosen`` that can learn to write; ``all`` leaves out the others, a name of them is an error."""
     import peft
 
     able = [name for name in chosen if not peft.METHODS[name].head_only]
     if len(able) < len(chosen) < len(peft.METHODS):
         unable = next(name for name in chosen if name not in able)
-        parser.error(f"--methods: {unable} trains a classification head only, and there is none in --task text")
+        parser.error(f"{option}: {unable} trains a classification head only, and a model that writes has none")
     return able
 
 

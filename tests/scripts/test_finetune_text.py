@@ -89,7 +89,7 @@ def test_every_family_learns_to_write(method, command, arguments):
 
 def test_head_has_nothing_to_train(command, arguments):
     result = command("finetune_text", "--method", "head", *arguments)
-    assert result.status == 2 and result.err.count("\n") == 1 and "head trains nothing" in result.err
+    assert result.status == 2 and result.err.count("\n") == 1 and "head trains a classification head only" in result.err
 
 
 @pytest.mark.parametrize(
