@@ -274,8 +274,8 @@ def test_labels_do_not_cover_each_other(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     table = pd.DataFrame(
         {
-            "accuracy": 0.97 + 0.01 * random.standard_normal(20),
-            "accuracy_sd": 0.003,
+            "score": 0.97 + 0.01 * random.standard_normal(20),
+            "score_sd": 0.003,
             "family": "additive",
             "n": 10 ** random.uniform(2, 7, 20),
         },

@@ -180,11 +180,11 @@ def test_the_study_of_sizes_says_only_what_its_intervals_show(tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_from_end_to_end(command, tiny, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "GRID", (1e-3, 3e-3, 1e-2))
-    monkeypatch.setattr("tuning.report.GRID", (1e-3, 3e-3, 1e-2))
+    study = dataclasses.replace(studies.classifying(few), grid=(1e-3, 3e-3, 1e-2))
+    monkeypatch.setattr(studies, "classifying", lambda dataset: study)
     monkeypatch.setattr(sweep, "BEYOND", 0)
     monkeypatch.setattr("comparison.forgetting.WINDOWS", 2)
-    monkeypatch.setattr(sweep, "reserve", lambda assets: dataclasses.replace(few, test=few.test[:0]))
+    monkeypatch.setattr(studies, "reserve", lambda assets: dataclasses.replace(few, test=few.test[:0]))
     general = tmp_path / "text.txt"
     general.write_text("The cat sat on the mat, and the dog looked at it. " * 2000, encoding="utf-8")
     arguments = ["--methods", "full,lora", "--steps", 4, "--seeds", 1, "--model", tiny, "--general-text", general]
