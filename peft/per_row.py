@@ -132,7 +132,7 @@ class GPT2PerRow(GPT2):
             if not any(differs(layer, plain) for layer in layers):
                 continue
             if isinstance(plain, nn.Embedding):
-                raise InputError(f"adapters that change the embedding {name} cannot share a batch with others")
+                raise InputError(f"adapters that change the embedding {name} cannot share a batch")
             alone = all(not differs(inside(layer), plain) for layer in layers)
             lora = alone and all(type(layer) in (LinearWithLoRA, nn.Linear) for layer in layers)
             new = LoRAPerRow(plain, layers, self.rows) if lora else PerRow(layers, self.rows)

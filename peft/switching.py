@@ -44,6 +44,8 @@ class Adapters:
 
     adapters = Adapters(load_gpt2("gpt2"))
     adapters.add("spam", "runs/a/adapter")
+    adapters.add("e2e", "runs/b/adapter")
+    adapters.answer(["spam", "e2e"], tokens, lengths)  # class logits, and the tokens of a text
     """
 
     def __init__(self, base: GPT2):
@@ -110,20 +112,21 @@ class Adapters:
         options are those of ``gpt2.beams.beam_search``. Raises InputError as ``mix`` and ``beam_search`` do.
         """
         check_lengths(tokens, lengths)
+        if len(rows) != len(tokens):
+            raise InputError(f"rows names {len(rows)} adapters for a batch of {len(tokens)} messages", "rows")
         whole_number("max_new_tokens", max_new_tokens)
         lengths = lengths.to(tokens.device)
         model = self.body(rows)
         h, cache = read(model, tokens, lengths, max_new_tokens)  # (B, C)
-        heads = {name: self.models[name].lm_head for name in rows if self.classifies(name)}
-        answers = [heads[name](h[i]) if name in heads else h.new_empty(0) for i, name in enumerate(rows)]
-        writers = [i for i, name in enumerate(rows) if name not in heads]
+        classified = [i for i, name in enumerate(rows) if self.classifies(name)]
+        answers = {i: self.models[rows[i]].lm_head(h[i]) for i in classified}
+        writers = [i for i in range(len(rows)) if i not in answers]
         if writers:
             cache.select(torch.tensor(writers, device=tokens.device))
             prompts = (tokens[writers], max_new_tokens, num_beams)
             texts = beam_search(model, *prompts, lengths=lengths[writers], start=(h[writers], cache), **options)
-            for i, text in zip(writers, texts, strict=True):
-                answers[i] = text[lengths[i] :]
-        return answers
+            answers |= {i: text[lengths[i] :] for i, text in zip(writers, texts, strict=True)}
+        return [answers[i] for i in range(len(rows))]
 
     @torch.no_grad()
     def add_weighted_adapter(

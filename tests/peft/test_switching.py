@@ -180,10 +180,9 @@ def test_a_batch_of_both_kinds_has_no_one_tensor_of_logits(adapters, tokens):
         every.mix(["e2e", "spam"])
     with pytest.raises(InputError, match="max_new_tokens is 0"):
         every.answer(["e2e", "spam", "e2e"], tokens, LENGTHS, 0)
-    with pytest.raises(InputError, match="for batches of 2 padded messages"):
-        every.answer(["e2e", "spam"], tokens, LENGTHS)
-    with pytest.raises(InputError, match="rows names no adapter"):
-        every.answer([], tokens, LENGTHS)
+    for rows in (["e2e", "spam"], ["e2e"], []):
+        with pytest.raises(InputError, match=f"rows names {len(rows)} adapters for a batch of 3"):
+            every.answer(rows, tokens, LENGTHS)
 
 
 def test_a_mix_refuses_a_batch_of_another_size_or_a_packed_one(adapters, tokens):
@@ -222,7 +221,7 @@ def test_what_does_not_go_together(base, adapters, new_model):
         (lambda: both.set_adapter("nobody"), "there are a, prompt, longer, scaled, words"),
         (lambda: both.mix(["a", "prompt"]), "some of the adapters have virtual tokens"),
         (lambda: both.mix(["prompt", "longer"]), "same number of virtual tokens"),
-        (lambda: both.mix(["a", "words"]), "embedding wte cannot share a batch with others"),
+        (lambda: both.mix(["a", "words"]), "embedding wte cannot share a batch"),
         (lambda: both.add_weighted_adapter({"a": 1, "scaled": 1}), "by more than a LoRA"),
         (lambda: both.add_weighted_adapter({"a": 1, "prompt": 1}), "only LoRA can be added"),
         (lambda: peft.Adapters(new_model()), "fresh language model"),
