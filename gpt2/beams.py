@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gpt2.errors import InputError, number, whole_number
 from gpt2.generation import check_options
-from gpt2.layout import Layout
+from gpt2.layout import KVCache, Layout
 from gpt2.model import GPT2
 from gpt2.tokenizer import END_OF_TEXT
 
@@ -38,6 +38,7 @@ def beam_search(
     stop_token: int = END_OF_TEXT,
     lengths: Tensor | Sequence[int] | None = None,
     vocabulary: int | None = None,
+    start: tuple[Tensor, KVCache] | None = None,
 ) -> Tensor | list[Tensor]:
     """Continue each prompt of ``tokens`` (B, T) by its best text: (B, T + new), filled with ``stop_token`` behind a
     shorter one. Equal to transformers' ``generate(do_sample=False, num_beams=…)``, token by token.
@@ -50,6 +51,7 @@ def beam_search(
                           however it goes on
     lengths, vocabulary   as in ``gpt2.generation.stream``; with lengths a list of B rows is returned, each ending with
                           its stop token
+    start                 what ``read`` has made of these prompts, in this order; None: they are read here
 
     Raises InputError for options out of range, and for what ``generate`` refuses.
     """
@@ -69,13 +71,9 @@ def beam_search(
     was_training = model.training
     model.eval()
     try:
-        longest = int(lengths.max())
-        cache = model.new_cache(model.virtual_positions() + min(longest + max_new_tokens - 1, context))
-        lengths = lengths.to(tokens.device, torch.long)
-        ends = torch.arange(len(tokens), device=tokens.device), lengths - 1
-        h = model.hidden_states(tokens[:, :longest], lengths, Layout(cache=cache))[ends]  # (B, C)
-        if (lengths < longest).any():
-            cache.padding = longest - lengths
+        h, cache = (
+            read(model, tokens, lengths.to(tokens.device, torch.long), max_new_tokens) if start is None else start
+        )
         running = searches
         while True:
             log_probs = F.log_softmax(model.lm_head(h)[:, :vocabulary].float(), dim=-1)  # (texts, V)
@@ -99,6 +97,19 @@ def beam_search(
     if not equal:
         return found
     return torch.nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=stop_token)
+
+
+@torch.no_grad()
+def read(model: GPT2, tokens: Tensor, lengths: Tensor, max_new_tokens: int) -> tuple[Tensor, KVCache]:
+    """Read right-padded prompts (B, T) of these lengths (B,): the vectors (B, C) behind which they are continued, and a
+    cache with room for ``max_new_tokens``."""
+    longest, virtual = int(lengths.max()), model.virtual_positions()
+    cache = model.new_cache(virtual + min(longest + max_new_tokens - 1, model.config.n_positions - virtual))
+    ends = torch.arange(len(tokens), device=tokens.device), lengths - 1
+    h = model.hidden_states(tokens[:, :longest], lengths, Layout(cache=cache))[ends]
+    if (lengths < longest).any():
+        cache.padding = longest - lengths
+    return h, cache
 
 
 def check_beams(num_beams: int, length_penalty: float, no_repeat_ngram_size: int) -> None:

@@ -9,13 +9,11 @@ weigh nothing, and all of them look at the same base tensors:
 
 To switch is to use another of these objects: no number is copied, added or subtracted.
 
-**One batch, many tasks.** The messages of a batch may need different adapters (S-LoRA, Sheng et al., 2023,
-arXiv:2311.03285; Punica, Chen et al., 2023, arXiv:2310.18547). The product with W, nearly all of the work, is done for
-all messages at once, and then each group gets its own small update:
+**One batch, many tasks.** The rows of a batch may need different adapters, and some of these may classify and others
+write. The body of the model runs once for all rows (peft/per_row.py); what differs is what happens behind it:
 
-    x (B, T, C) ──┬───────────────── W ──────────────────┐
-                  ├─ rows of spam ──── A, B of spam ──── + ──► y (B, T, out)
-                  └─ rows of topics ── A, B of topics ───┘
+    tokens (B, T) ─► body, row by row ─► h (B, C) ─┬─ rows of spam ──── its head ──► class logits, and the row is done
+                                                   └─ rows of writers ─ lm_head ───► next token, body, next token, …
 
 **Adding adapters** (task arithmetic, Ilharco et al., 2023, arXiv:2212.04089). ΔW = w₁ s₁ B₁ A₁ +
 w₂ s₂ B₂ A₂ is a LoRA again, of rank r₁ + r₂: the A one under the other, the scaled B side by side. A negative weight
@@ -29,17 +27,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gpt2.classifier import has_classification_head
-from gpt2.errors import InputError
-from gpt2.model import GPT2, MLP
+from gpt2.beams import beam_search, read
+from gpt2.classifier import check_lengths, has_classification_head
+from gpt2.errors import InputError, whole_number
+from gpt2.model import GPT2
 from peft.combining import check_combination, combine, low_rank, side_by_side, with_update
 from peft.files.adapter import load
 from peft.lora import LinearWithLoRA
 from peft.merging import finished
-from peft.prefix import PrefixPerTask
-from peft.prompt import PromptPerTask, select_tasks
+from peft.per_row import GPT2PerRow, differs, plain_layers
 from peft.state import state_of
-from peft.wrappers import LinearWrapper
 
 
 class Adapters:
@@ -47,7 +44,8 @@ class Adapters:
 
     adapters = Adapters(load_gpt2("gpt2"))
     adapters.add("spam", "runs/a/adapter")
-    classify(adapters.set_adapter("spam"), tokens, lengths)
+    adapters.add("e2e", "runs/b/adapter")
+    adapters.answer(["spam", "e2e"], tokens, lengths)  # class logits, and the tokens of a text
     """
 
     def __init__(self, base: GPT2):
@@ -73,14 +71,62 @@ class Adapters:
     def mix(self, rows: list[str]) -> GPT2:
         """A model for batches of len(rows) messages, each by the adapter of its row.
 
-        Class logits are as wide as the widest head; where a row's task has fewer classes, the rest is -inf. Raises
-        InputError when some of the adapters have virtual tokens and others none, or another number of them.
+        Of classifiers: class logits are as wide as the widest head, and where a row's task has fewer classes, the rest
+        is -inf. Of language models: ``model(tokens)`` (B, T, V), ``generate`` and ``beam_search`` as usual.
+
+        Raises InputError when the rows name both, and when some of the adapters have virtual tokens and others none,
+        or another number of them.
         """
+        classify = [self.classifies(name) for name in rows]
+        if any(classify) and not all(classify):
+            of_classes, of_tokens = rows[classify.index(True)], rows[classify.index(False)]
+            raise InputError(
+                f"{of_classes!r} is a classifier and {of_tokens!r} a language model: their logits do not fit into one "
+                "tensor; call answer, which takes both",
+                "rows",
+            )
+        return self.body(rows)
+
+    def body(self, rows: list[str]) -> GPT2:
+        """As ``mix``, for rows of both kinds, too: good for hidden states; its head is then that for tokens."""
         if not rows:
             raise InputError("rows names no adapter; expected one for each message of the batch", "rows")
         names = list(dict.fromkeys(rows))
+        if len(names) == 1:
+            return self.set_adapter(names[0])
         tasks = torch.tensor([names.index(row) for row in rows], device=self.base.wte.weight.device)
-        return mixed(over(self.base), [self.set_adapter(name) for name in names], tasks)
+        return GPT2PerRow(over(self.base), [self.set_adapter(name) for name in names], tasks)
+
+    def classifies(self, name: str) -> bool:
+        """Is this adapter a classifier? Else it is a language model, and writes."""
+        return has_classification_head(self.set_adapter(name))
+
+    @torch.no_grad()
+    def answer(
+        self, rows: list[str], tokens: Tensor, lengths: Tensor, max_new_tokens: int = 50, num_beams: int = 1, **options
+    ) -> list[Tensor]:
+        """Answer a batch in which some rows classify and others write: right-padded tokens (B, T), lengths (B,) -> for
+        each row the class logits (classes,) of a classifier, or the new tokens (new,) of a language model.
+
+        All rows are read in one pass. Then those of classifiers are done, and beam search goes on with the others; its
+        options are those of ``gpt2.beams.beam_search``. Raises InputError as ``mix`` and ``beam_search`` do.
+        """
+        check_lengths(tokens, lengths)
+        if len(rows) != len(tokens):
+            raise InputError(f"rows names {len(rows)} adapters for a batch of {len(tokens)} messages", "rows")
+        whole_number("max_new_tokens", max_new_tokens)
+        lengths = lengths.to(tokens.device)
+        model = self.body(rows)
+        h, cache = read(model, tokens, lengths, max_new_tokens)  # (B, C)
+        classified = [i for i, name in enumerate(rows) if self.classifies(name)]
+        answers = {i: self.models[rows[i]].lm_head(h[i]) for i in classified}
+        writers = [i for i in range(len(rows)) if i not in answers]
+        if writers:
+            cache.select(torch.tensor(writers, device=tokens.device))
+            prompts = (tokens[writers], max_new_tokens, num_beams)
+            texts = beam_search(model, *prompts, lengths=lengths[writers], start=(h[writers], cache), **options)
+            answers |= {i: text[lengths[i] :] for i, text in zip(writers, texts, strict=True)}
+        return [answers[i] for i in range(len(rows))]
 
     @torch.no_grad()
     def add_weighted_adapter(
@@ -134,99 +180,3 @@ class Adapters:
 def over(base: GPT2) -> GPT2:
     """A model of its own over the same memory. (peft.load writes into no memory that it has not taken itself.)"""
     return copy.deepcopy(base, {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in base.parameters()})
-
-
-def plain_layers(base: GPT2) -> list[tuple[str, nn.Module]]:
-    """The modules that methods replace: name and what stands there in the base, outer ones first."""
-    kinds = (nn.Linear, nn.Embedding, nn.LayerNorm, MLP)
-    return [(name, module) for name, module in base.named_modules() if isinstance(module, kinds)]
-
-
-def differs(module: nn.Module, plain: nn.Module) -> bool:
-    """Is this something else than the base's module over the base's memory?"""
-    if type(module) is not type(plain):
-        return True
-    pairs = zip(module.parameters(recurse=False), plain.parameters(recurse=False), strict=True)
-    return any(ours.data_ptr() != theirs.data_ptr() for ours, theirs in pairs)
-
-
-class PerRow(nn.Module):
-    """One module per task in the place of one: every row of a batch (B, …) goes through that of its own task."""
-
-    def __init__(self, modules: list[nn.Module], tasks: Tensor):
-        super().__init__()
-        self.of_task = nn.ModuleList(modules)
-        self.rows = [(tasks == task).nonzero()[:, 0] for task in range(len(modules))]
-        self.back = torch.cat(self.rows).argsort()  # from the order of the groups to that of the batch
-
-    def check(self, x: Tensor) -> None:
-        if len(x) != len(self.back):
-            raise InputError(
-                f"this model is for batches of {len(self.back)} padded messages, and here are {len(x)} rows; "
-                "call mix with an adapter for each message, and do not pack them"
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.check(x)
-        groups = [module(x[rows]) for module, rows in zip(self.of_task, self.rows, strict=True)]
-        return torch.cat(groups)[self.back]
-
-
-class LoRAPerRow(PerRow, LinearWrapper):
-    """The same for LoRA, with the product with W done once for all rows: W x + s_task · B_task A_task x."""
-
-    def __init__(self, linear: nn.Linear, modules: list[nn.Module], tasks: Tensor):
-        super().__init__(modules, tasks)
-        self.linear = linear
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.check(x)
-        y = self.linear(x)
-        for module, rows in zip(self.of_task, self.rows, strict=True):
-            if isinstance(module, LinearWithLoRA):
-                y = y.index_add(0, rows, module.lora(x[rows]))
-        return y
-
-
-class HeadPerRow(PerRow):
-    """Classification heads, padded with -inf to the width of the widest."""
-
-    def forward(self, h: Tensor) -> Tensor:
-        self.check(h)
-        logits = [head(h[rows]) for head, rows in zip(self.of_task, self.rows, strict=True)]
-        width = max(part.size(-1) for part in logits)
-        filled = [nn.functional.pad(part, (0, width - part.size(-1)), value=float("-inf")) for part in logits]
-        return torch.cat(filled)[self.back]
-
-
-def inside(layer: nn.Module) -> nn.Module:
-    """The layer that a wrapper stands around; any other layer is itself."""
-    return layer.linear if isinstance(layer, LinearWrapper) else layer
-
-
-def mixed(model: GPT2, models: list[GPT2], tasks: Tensor) -> GPT2:
-    """Put into ``model``, a plain one over the same base, what sends each row of a batch through its task's model."""
-    classify = any(map(has_classification_head, models))
-    done = ["lm_head"] if classify else []
-    for name, plain in plain_layers(model):
-        layers = [task.get_submodule(name) for task in models] if not name.startswith(tuple(done)) else []
-        if not any(differs(layer, plain) for layer in layers):
-            continue
-        if isinstance(plain, nn.Embedding):
-            raise InputError(f"adapters that change the embedding {name} cannot share a batch")
-        alone = all(not differs(inside(layer), plain) for layer in layers)
-        lora = alone and all(type(layer) in (LinearWithLoRA, nn.Linear) for layer in layers)
-        model.set_submodule(name, LoRAPerRow(plain, layers, tasks) if lora else PerRow(layers, tasks))
-        done.append(f"{name}.")  # what is inside goes with it
-    if classify:
-        model.lm_head = HeadPerRow([task.lm_head for task in models], tasks)
-    if all(task.prompt is not None for task in models):
-        model.prompt = PromptPerTask([task.prompt for task in models])
-    for i, block in enumerate(model.h):
-        if all(task.h[i].attn.prefix is not None for task in models):
-            block.attn.prefix = PrefixPerTask([task.h[i].attn.prefix for task in models])
-    if any(task.virtual_positions() for task in models):
-        select_tasks(model, tasks)
-        if any(task.virtual_positions() != model.virtual_positions() for task in models):
-            raise InputError("some of the adapters have virtual tokens and some have none; use separate batches")
-    return model.eval()

@@ -12,10 +12,13 @@ KEYS = {  # task -> what config.json must say, and the command that makes such a
 }
 
 
-def read_run(folder: Path, task: str = "classifying") -> dict:
-    """The settings of a run of this task that has an adapter. Raises InputError when the folder is something else."""
+def read_run(folder: Path, task: str | None = "classifying") -> dict:
+    """The settings of a run of this task (None: of any) that has an adapter. Raises InputError when the folder is
+    something else."""
     config = read_json(folder / "config.json")
-    (keys, command), other = KEYS[task], config.get("task", "classifying")
+    other = config.get("task", "classifying")
+    task = task or (other if other in tuple(KEYS) else "classifying")
+    keys, command = KEYS[task]
     if config and other != task:
         raise InputError(f"{folder} is a run for {other}, not for {task}; name one that {command} made")
     if not keys <= config.keys():

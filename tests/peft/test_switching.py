@@ -1,16 +1,21 @@
 """Many adapters over one base: switching, batches of mixed rows, sums."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import peft
+from gpt2 import GPT2, generate
+from gpt2.beams import beam_search
 from gpt2.classifier import add_classification_head, classify
 from gpt2.errors import InputError
 from peft.dylora import set_rank
 from peft.files.adapter import adapter_tensors
 from peft.merging import to_plain
-from peft.switching import LoRAPerRow, over
+from peft.per_row import LoRAPerRow
+from peft.switching import over
 
 LENGTHS = torch.tensor([9, 4, 6])
 
@@ -108,6 +113,76 @@ def test_language_models_mix_too(adapters, tokens):
     logits = both.mix(["a", "b", "a"])(tokens)
     for i, name in enumerate("aba"):
         torch.testing.assert_close(logits[i], both.set_adapter(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
+
+
+WRITERS = [
+    {"a": ("lora", None, {"rank": 3}), "b": ("rslora", None, {"rank": 2, "target_modules": "q_proj,fc_in"})},
+    {"a": ("lora", None, {}), "b": ("dora", None, {}), "c": ("adapter", None, {})},
+    {"a": ("bitfit", None, {}), "b": ("lora", None, {"target_modules": "lm_head,q_proj"}), "c": ("qlora", None, {})},
+    {"a": ("prompt", None, {"virtual_tokens": 4}), "b": ("p-tuning", None, {"virtual_tokens": 4})},
+    {"a": ("p-tuning-v2", None, {}), "b": ("prefix", None, {}), "c": ("mam", None, {"virtual_tokens": 20})},
+]
+STOP = 7
+
+
+@pytest.mark.parametrize("mixture", WRITERS, ids=lambda m: "-".join(method for method, *_ in m.values()))
+def test_language_models_write_together_as_alone(mixture, adapters, tokens):
+    """Beams multiply and reorder the rows, and texts end at different times: each keeps its own adapter."""
+    both, names = adapters(**mixture), list(mixture)
+    rows = [names[1], names[0], names[-1]]
+    mixed = both.mix(rows)
+    logits = mixed(tokens)
+    for i, name in enumerate(rows):
+        torch.testing.assert_close(logits[i], both.set_adapter(name)(tokens[i : i + 1])[0], atol=1e-5, rtol=1e-5)
+    how = {"max_new_tokens": 12, "stop_token": STOP, "lengths": LENGTHS}
+    searches = [generate, partial(generate, use_cache=False), partial(beam_search, num_beams=3), beam_search]
+    for write in (*searches, generate):  # once more greedily: no search leaves its rows behind
+        together = write(mixed, tokens, **how)
+        for i, name in enumerate(rows):
+            alone = write(both.set_adapter(name), tokens[i : i + 1], **how | {"lengths": LENGTHS[i : i + 1]})
+            assert together[i].tolist() == alone[0].tolist()
+    assert len({len(text) for text in together}) > 1
+
+
+KINDS = [
+    {"spam": ("lora", 2, {"rank": 3}), "e2e": ("lora", None, {"rank": 2}), "instructions": ("dora", None, {})},
+    {"spam": ("ia3", 4, {}), "e2e": ("lora", None, {"target_modules": "lm_head,q_proj"}), "topics": ("lora", 3, {})},
+    {"spam": ("prompt", 2, {"virtual_tokens": 4}), "e2e": ("p-tuning", None, {"virtual_tokens": 4})},
+]
+
+
+@pytest.mark.parametrize("mixture", KINDS, ids=lambda m: "-".join(method for method, *_ in m.values()))
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_classifiers_and_writers_in_one_batch(mixture, num_beams, adapters, tokens):
+    every, names = adapters(**mixture), list(mixture)
+    for rows in ([names[0], names[1], names[-1]], [names[1], names[0], names[1]], [names[0]] * 3, [names[1]] * 3):
+        answers = every.answer(rows, tokens, LENGTHS, 12, num_beams, stop_token=STOP)
+        for i, (name, found) in enumerate(zip(rows, answers, strict=True)):
+            prompt, length, alone = tokens[i : i + 1], LENGTHS[i : i + 1], every.set_adapter(name)
+            if every.classifies(name):
+                torch.testing.assert_close(found, classify(alone, prompt, length)[0], atol=1e-5, rtol=1e-5)
+            else:
+                expected = beam_search(alone, prompt, 12, num_beams, stop_token=STOP, lengths=length)[0]
+                assert found.tolist() == expected[LENGTHS[i] :].tolist()
+
+
+def test_one_pass_reads_all_rows_and_classifiers_do_not_go_on(adapters, tokens, monkeypatch):
+    every, seen = adapters(spam=("lora", 2, {}), e2e=("lora", None, {})), []
+    plain = GPT2.embed
+    monkeypatch.setattr(GPT2, "embed", lambda self, x, *rest: seen.append(tuple(x.shape)) or plain(self, x, *rest))
+    every.answer(["spam", "e2e", "spam"], tokens, LENGTHS, 3, stop_token=61)
+    assert seen == [(3, 9), (1, 1), (1, 1)]
+
+
+def test_a_batch_of_both_kinds_has_no_one_tensor_of_logits(adapters, tokens):
+    every = adapters(spam=("lora", 2, {}), e2e=("lora", None, {}))
+    with pytest.raises(InputError, match="'spam' is a classifier and 'e2e' a language model.*call answer"):
+        every.mix(["e2e", "spam"])
+    with pytest.raises(InputError, match="max_new_tokens is 0"):
+        every.answer(["e2e", "spam", "e2e"], tokens, LENGTHS, 0)
+    for rows in (["e2e", "spam"], ["e2e"], []):
+        with pytest.raises(InputError, match=f"rows names {len(rows)} adapters for a batch of 3"):
+            every.answer(rows, tokens, LENGTHS)
 
 
 def test_a_mix_refuses_a_batch_of_another_size_or_a_packed_one(adapters, tokens):
