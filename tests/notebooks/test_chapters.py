@@ -27,7 +27,7 @@ EXPECTED = (
     "01_text_to_tokens 02_attention 03_the_whole_gpt2 04_pretrained_weights 05_asking_for_a_verdict 06_head_surgery "
     "07_data_done_right 08_selective_finetuning 09_lora 10_lora_family 11_adapters 12_prompts_and_prefixes 13_ia3 "
     "14_four_bits 15_the_comparison 16_many_adapters 17_pretraining 18_another_network "
-    "19_teaching_it_to_write"
+    "19_teaching_it_to_write 20_choosing_a_rank"
 ).split()
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 
