@@ -69,6 +69,7 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
     def life(job: dict, say: Callable[[dict], None]) -> None:
         if job["threads"] != torch.get_num_threads():
             torch.set_num_threads(job["threads"])
+        before = resident_mb()
         arm = make_arm(job)
         batches = read_batches(job, arm.order)
         loaded = resident_mb()
@@ -77,6 +78,7 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
         arm.start()
         say(
             {
+                "before_mb": before,
                 "loaded_mb": loaded,
                 "trained": sum(p.numel() for p in arm.model.parameters() if p.requires_grad),
                 "epoch_positions": sum(map(arm.positions, batches)),
