@@ -56,6 +56,7 @@ def export(
     model = plain(uncompiled(model))
     classifier = has_classification_head(model) and not language_model
     config, tensors = hugging_face_config(model), hugging_face_tensors(model)
+    config["n_ctx"] = config["n_positions"]  # the older name, which llama.cpp's converter asks for
     if classifier:
         score, norm = hugging_face_head(model)
         tensors |= {f"transformer.ln_f.{name}": tensor.float().cpu().contiguous() for name, tensor in norm.items()}

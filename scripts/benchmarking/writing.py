@@ -106,18 +106,14 @@ def report(methods: dict) -> str:
     for method, measured in methods.items():
         ours = measured["arms"][OURS]
         for name, arm in measured["arms"].items():
-            quarter, half, three = np.quantile(step_seconds(arm), (0.25, 0.5, 0.75))
-            ratios = [
-                sum(theirs["seconds"]) / sum(mine["seconds"])
-                for theirs, mine in zip(arm["records"], ours["records"], strict=True)
-            ]
-            spread = "" if arm is ours else f" ({min(ratios):.2f} to {max(ratios):.2f})"
             rows.append(
                 [
                     f"`{method}`",
                     name,
-                    f"{half:.3f} ({quarter:.3f} to {three:.3f})",
-                    f"{np.median(ratios):.2f}{spread}",
+                    middle(step_seconds(arm)),
+                    ratio(arm, ours),
+                    middle(step_seconds(arm, "cpu_seconds")),
+                    ratio(arm, ours, "cpu_seconds"),
                     f"{memory(arm):,.0f}",
                     f"{memory(arm) / memory(ours):.2f}",
                     f"{losses(arm)[0]:.6f}",
@@ -126,8 +122,8 @@ def report(methods: dict) -> str:
                 ]
             )
     columns = [
-        "method", "arm", "seconds a step", "time / ours", "memory, MB", "memory / ours", "first loss",
-        "difference from ours", "parameters trained",
+        "method", "arm", "seconds a step", "time / ours", "processor seconds a step", "processor time / ours",
+        "memory, MB", "memory / ours", "first loss", "difference from ours", "parameters trained",
     ]  # fmt: skip
     data, steps, rounds = measured["data"], len(step_seconds(ours)), len(ours["records"])
     tokens, learned = (data[key] / data["pairs"] for key in ("tokens", "targets"))
@@ -135,8 +131,9 @@ def report(methods: dict) -> str:
         f"{data['name']}: {counted(steps, 'step')} of {data['batch']} pairs, {tokens:.1f} tokens a pair on average, of "
         f"which {learned:.1f} are target. Each arm is a process of its own and trains on the very same batches, in "
         "turns. *Seconds a step*: median, and the middle half of the steps. *Time / ours*: of the same steps, median "
-        f"over {counted(rounds, 'round')} (smallest to largest). *Memory*: the most resident at a time, above that "
-        "before the model was loaded. *First loss*: before any update, mean over the target tokens."
+        f"over {counted(rounds, 'round')} (smallest to largest). *Processor seconds*: those in which the arm computed, "
+        "on all its threads together; other programs change them little. *Memory*: the most resident at a time, above "
+        "that before the model was loaded. *First loss*: before any update, mean over the target tokens."
     )
     if LIBRARY in measured["arms"]:
         versions = measured["arms"][LIBRARY]["about"]
@@ -144,9 +141,24 @@ def report(methods: dict) -> str:
     return f"## Learning to write\n\n{text}\n\n{table(columns, rows)}"
 
 
-def step_seconds(arm: dict) -> list[float]:
-    """Of every step, in order."""
-    return [seconds for record in arm["records"] for seconds in record["seconds"]]
+def step_seconds(arm: dict, clock: str = "seconds") -> list[float]:
+    """Of every step, in order, by this clock: ``seconds`` or ``cpu_seconds``."""
+    return [seconds for record in arm["records"] for seconds in record[clock]]
+
+
+def middle(numbers: list[float]) -> str:
+    """The median, and the middle half."""
+    quarter, half, three = np.quantile(numbers, (0.25, 0.5, 0.75))
+    return f"{half:.3f} ({quarter:.3f} to {three:.3f})"
+
+
+def ratio(arm: dict, ours: dict, clock: str = "seconds") -> str:
+    """How many times ours an arm's time is: in the median round, the smallest and the largest."""
+    ratios = [
+        sum(theirs[clock]) / sum(mine[clock]) for theirs, mine in zip(arm["records"], ours["records"], strict=True)
+    ]
+    spread = "" if arm is ours else f" ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"{np.median(ratios):.2f}{spread}"
 
 
 def memory(arm: dict) -> float:

@@ -1,6 +1,7 @@
 """Taking a run elsewhere: a plain transformers folder, and several adapters over one base; docs/commands.md."""
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -114,6 +115,31 @@ def test_a_run_writes_the_same_elsewhere(written, command, tmp_path, beams):
             ours = generate(model, torch.tensor([tokens]), 9, stop_token=tokenizer.eot_token)
             assert greedy == ours[0].tolist()
             assert best == beam_search(model, torch.tensor([tokens]), **how)[0].tolist()
+
+
+@pytest.mark.slow
+def test_llama_cpp_writes_the_same(written, command, tmp_path):
+    """GPT2_PEFT_LLAMA_CPP names a folder with llama.cpp's source, whose converter is run; llama-cpp-python writes."""
+    pytest.importorskip("transformers")
+    llama_cpp = pytest.importorskip("llama_cpp")
+    if not (source := os.environ.get("GPT2_PEFT_LLAMA_CPP")):
+        pytest.skip("GPT2_PEFT_LLAMA_CPP names no folder with llama.cpp's source")
+    import peft
+    from gpt2 import generate, get_tokenizer, load_gpt2
+
+    run, file = written("lora", "--rank", 4), tmp_path / "out.gguf"
+    assert command("export_hf", run, tmp_path / "out").status == 0
+    converter = [sys.executable, Path(source) / "convert_hf_to_gguf.py", tmp_path / "out", "--outtype", "f32"]
+    done = subprocess.run([*map(str, converter), "--outfile", str(file)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    there = llama_cpp.Llama(str(file), n_ctx=256, verbose=False)
+    here, tokenizer = peft.load(load_gpt2("practice"), run / "adapter"), get_tokenizer()
+    for prompt in ("colour[red]\n", "colour[violet]\n", "The old house"):
+        tokens = tokenizer.encode_ordinary(prompt)
+        assert there.tokenize(prompt.encode(), add_bos=True) == tokens  # the file says: nothing before a text
+        ours = generate(here, torch.tensor([tokens]), 9, stop_token=tokenizer.eot_token)[0, len(tokens) :].tolist()
+        theirs = itertools.islice(there.generate(tokens, temp=0.0, repeat_penalty=1.0), len(ours))
+        assert list(theirs) == ours
 
 
 @pytest.mark.parametrize(
