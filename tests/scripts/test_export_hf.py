@@ -158,6 +158,8 @@ def test_how_to_prompt_other_runs(written, command, tmp_path, name, content, sai
     result = command("export_hf", written("bitfit", data=("--data", tmp_path / name)), tmp_path / "out")
     assert result.status == 0 and said in result.out
     tokenizer = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["n_ctx"] == config["n_positions"] == 256  # llama.cpp's converter asks for the older name
     assert tokenizer["add_bos_token"] is (name == "poem.txt") and tokenizer["padding_side"] == "left"
     if importlib.util.find_spec("transformers"):
         code = "import sys, transformers as t; print(t.AutoTokenizer.from_pretrained(sys.argv[1])('A b').input_ids)"
