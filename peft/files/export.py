@@ -98,7 +98,7 @@ def plain(model: GPT2) -> GPT2:
         elsewhere = (
             "its adapter folder loads with Hugging Face's peft (PeftModel.from_pretrained)"
             if method and METHODS[method].hugging_face
-            else "use it with peft.load and scripts/classify.py"
+            else f"use it with peft.load and scripts/{'classify' if has_classification_head(model) else 'generate'}.py"
         )
         raise InputError(
             f"{method or 'this method'} is more than a change of weights, so no plain GPT-2 can do it; {elsewhere}"

@@ -138,6 +138,9 @@ def report(methods: dict) -> str:
     if LIBRARY in measured["arms"]:
         versions = measured["arms"][LIBRARY]["about"]
         text += f" transformers {versions['transformers']}, peft {versions['peft']}."
+        if full := methods.get("full", {}).get("arms"):
+            apart = max(abs(a - b) for a, b in zip(losses(full[OURS]), losses(full[LIBRARY]), strict=True))
+            text += f" Over all steps of `full`, the losses differ by at most {apart:.1e}."
     return f"## Learning to write\n\n{text}\n\n{table(columns, rows)}"
 
 

@@ -50,7 +50,8 @@ def test_the_report_gives_medians_and_ratios():
 
     data = {"name": "practice", "batch": 8, "pairs": 48, "tokens": 480, "targets": 120}
     arms = {LIBRARY: arm(0.4, 2.00001, 500.0), OURS: arm(0.2, 2.0, 300.0)}
-    text = writing.report({"lora": {"arms": arms, "data": data}})
+    text = writing.report({name: {"arms": arms, "data": data} for name in ("lora", "full")})
+    assert "Over all steps of `full`, the losses differ by at most 1.0e-05." in text
     assert "practice: 6 steps of 8 pairs, 10.0 tokens a pair on average, of which 2.5 are target" in text
     theirs = "0.400 (0.400 to 1.000) | 2.00 (2.00 to 2.00) | 0.200 (0.200 to 0.200) | 2.00 (2.00 to 2.00)"
     assert f"| `lora` | {LIBRARY} | {theirs} | 400 | 2.00 | 2.000010 | 1.0e-05 | 7 |" in text

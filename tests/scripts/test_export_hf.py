@@ -170,7 +170,7 @@ def test_how_to_prompt_other_runs(written, command, tmp_path, name, content, sai
 def test_what_of_writing_cannot_be_exported(written, command, tmp_path):
     for method, said in (
         ("prompt", "its adapter folder loads with Hugging Face's peft"),
-        ("adapter", "no plain GPT-2"),
+        ("adapter", "no plain GPT-2 can do it; use it with peft.load and scripts/generate.py"),
     ):
         assert said in command("export_hf", written(method), tmp_path / "out").one_line(2)
     run = tmp_path / "run 0"
