@@ -5,6 +5,8 @@ Length-grouped batches padded to their longest message, attention by PyTorch's f
 key/value cache, no dropout (ours has none), gradients clipped as the library's Trainer does.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import transformers
@@ -55,11 +57,11 @@ class HuggingFace(Arm):
         }
 
 
-def pretrained(kind: type[PreTrainedModel], job: dict, **options: int) -> nn.Module:
+def pretrained(kind: type[PreTrainedModel], job: dict, **options: Any) -> nn.Module:
     """The job's model, in float32 and without dropout."""
-    fast = {"attn_implementation": "sdpa", "use_cache": False}
-    no_dropout = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.0)
-    return kind.from_pretrained(job["model"], **fast, **no_dropout, **options).float()
+    options |= {"attn_implementation": "sdpa", "use_cache": False}
+    options |= dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.0)
+    return kind.from_pretrained(job["model"], **options).float()
 
 
 def pad(messages: list[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,8 @@ def measure_writing(
     """Raw numbers of a method: {"arms": {name: what it is, and its records}, "data": what was trained on}."""
     pairs, tokenizer = load_pairs(data, assets=assets), get_tokenizer()
     check_vocabulary(config.vocab_size, tokenizer)
-    texts, starts, _ = encode_pairs(*pairs.train[["source", "target"]].T.values, tokenizer, config.n_positions)
+    columns = pairs.train.source.tolist(), pairs.train.target.tolist()
+    texts, starts, _ = encode_pairs(*columns, tokenizer, config.n_positions)
     order = PairBatches(texts, starts, BATCH).order(SEED, epoch=0)
     chunks = [order[first : first + BATCH] for first in range(0, len(order), BATCH)][: steps or STEPS]
     batches = [{"tokens": [texts[i] for i in chunk], "labels": [starts[i] for i in chunk]} for chunk in chunks]
