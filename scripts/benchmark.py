@@ -3,6 +3,7 @@
     python scripts/benchmark.py --model practice --methods lora --steps 20     # a first look, in a minute
     python scripts/benchmark.py --out docs/performance.md                      # GPT-2 124M: an hour on two cores
     python scripts/benchmark.py --methods lora full --scaling --generation --out docs/performance.md
+    python scripts/benchmark.py --model practice --methods --writing           # learning to write, nothing else
 
 For each method, three arms train on the same messages, with the same rank, each in a process of its own:
 
@@ -98,7 +99,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--assets", metavar="FOLDER", help="local folder to look in before any download, as for finetune_spam.py"
     )
     parser.add_argument(
-        "--steps", type=cli.positive_int, metavar="N", help="of an epoch, for ours and the library (default: all)"
+        "--steps",
+        type=cli.positive_int,
+        metavar="N",
+        help="of an epoch, for ours and the library (default: all, and 48 of --writing)",
     )
     parser.add_argument(
         "--rounds", type=cli.positive_int, default=4, metavar="N", help="turns of each arm (default: %(default)s)"
@@ -122,13 +126,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="also classifying N messages, beside transformers' pipeline on the exported model (without N: 10000)",
     )
     parser.add_argument(
+        "--writing",
+        nargs="?",
+        const="practice",
+        metavar="practice|e2e",
+        help="also learning to write from these pairs, LoRA and full fine-tuning, beside the library (without a name: "
+        "practice)",
+    )
+    parser.add_argument(
         "--out",
         metavar="FILE.md",
         help="write the report there, between two marks if the file exists, and raw numbers to results/ beside it",
     )
     args = parser.parse_args(argv)
-    if not (args.methods or args.scaling or args.generation or args.scoring):
-        parser.error("nothing to measure: name --methods, --scaling, --generation or --scoring")
+    if not (args.methods or args.scaling or args.generation or args.scoring or args.writing):
+        parser.error("nothing to measure: name --methods, --scaling, --generation, --scoring or --writing")
     args.methods = list(dict.fromkeys(args.methods))
     return args
 

@@ -11,7 +11,7 @@ A base in four bits goes out in full precision: the numbers that it computed wit
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -22,7 +22,7 @@ from gpt2.classifier import has_classification_head
 from gpt2.errors import InputError
 from gpt2.files import atomic_write, write_json
 from gpt2.model import GPT2
-from gpt2.tokenizer import SHA256, vocabulary_file
+from gpt2.tokenizer import END_OF_TEXT, SHA256, vocabulary_file
 from peft.files.hugging_face import hugging_face_head
 from peft.merging import merge, to_plain
 from peft.quantization import QuantizedLinear
@@ -39,20 +39,25 @@ def export(
     labels: Sequence[str] = (),
     max_length: int | None = None,
     language_model: bool = False,
+    generation: Mapping | None = None,
+    begin_texts: bool = False,
 ) -> None:
     """Write a model as a folder for transformers' ``from_pretrained``; the model itself stays as it is.
 
     labels           the classes' names, in order; 0, 1, … without
     max_length       tokens to which a message is cut; the model's context without
     language_model   leave out the classification head and export the language model that is below it
+    generation       how a language model writes unless told otherwise: settings of transformers' ``generate``
+    begin_texts      the tokenizer puts <|endoftext|> before every text, as where a language model learned plain text
 
     Classes are read at the last token before the padding, as ``classify`` does. Raises InputError with the reason when
     a plain GPT-2 cannot compute what this model does.
     """
     model = plain(uncompiled(model))
-    classes = has_classification_head(model)
+    classifier = has_classification_head(model) and not language_model
     config, tensors = hugging_face_config(model), hugging_face_tensors(model)
-    if classes and not language_model:
+    config["n_ctx"] = config["n_positions"]  # the older name, which llama.cpp's converter asks for
+    if classifier:
         score, norm = hugging_face_head(model)
         tensors |= {f"transformer.ln_f.{name}": tensor.float().cpu().contiguous() for name, tensor in norm.items()}
         tensors["score.weight"] = score.float().cpu().contiguous()
@@ -71,7 +76,12 @@ def export(
     with atomic_write(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_json(folder / "config.json", config)
-    write_tokenizer(folder, min(max_length or model.config.n_positions, model.config.n_positions))
+    if generation is not None:
+        ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), END_OF_TEXT)
+        write_json(folder / "generation_config.json", ids | dict(generation))
+    length = min(max_length or model.config.n_positions, model.config.n_positions)
+    side = "right" if classifier else "left"  # a text is written on from its end
+    write_tokenizer(folder, {"model_max_length": length, "padding_side": side, "add_bos_token": begin_texts})
 
 
 def plain(model: GPT2) -> GPT2:
@@ -88,7 +98,7 @@ def plain(model: GPT2) -> GPT2:
         elsewhere = (
             "its adapter folder loads with Hugging Face's peft (PeftModel.from_pretrained)"
             if method and METHODS[method].hugging_face
-            else "use it with peft.load and scripts/classify.py"
+            else f"use it with peft.load and scripts/{'classify' if has_classification_head(model) else 'generate'}.py"
         )
         raise InputError(
             f"{method or 'this method'} is more than a change of weights, so no plain GPT-2 can do it; {elsewhere}"
@@ -96,8 +106,9 @@ def plain(model: GPT2) -> GPT2:
     return model
 
 
-def write_tokenizer(folder: Path, max_length: int) -> None:
-    """GPT-2's vocabulary, as OpenAI published it, under the names by which transformers looks for it."""
+def write_tokenizer(folder: Path, settings: dict) -> None:
+    """GPT-2's vocabulary, as OpenAI published it, under the names by which transformers looks for it. ``settings`` go
+    into its configuration."""
     for theirs, name in TOKENIZER_FILES.items():
         content = vocabulary_file(name).read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
@@ -105,7 +116,7 @@ def write_tokenizer(folder: Path, max_length: int) -> None:
         with atomic_write(folder / theirs) as temporary:
             temporary.write_bytes(content)
     end = "<|endoftext|>"
-    settings = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": max_length, "padding_side": "right"}
+    settings = {"tokenizer_class": "GPT2Tokenizer", **settings}
     settings["split_special_tokens"] = True  # "<|endoftext|>" in a message is text: no person can write a padding token
     settings |= {f"{role}_token": end for role in ("bos", "eos", "unk", "pad")}
     write_json(folder / "tokenizer_config.json", settings)

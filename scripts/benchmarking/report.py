@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarking import generation, profile, scaling, scoring
+from benchmarking import generation, profile, scaling, scoring, writing
 from benchmarking.rounds import LIBRARY, OURS, PUBLISHED, disagreement, summarise
 from common.markdown import code_block, counted, plain, plus_minus, table
 from gpt2.errors import InputError
@@ -48,6 +48,8 @@ def render(results: dict) -> str:
         parts.append(generation.report(results["generation"]["cases"]))
     if "scoring" in results:
         parts.append(scoring.report(results["scoring"]))
+    if "writing" in results:
+        parts.append(writing.report(results["writing"]))
     return "\n\n".join(parts)
 
 

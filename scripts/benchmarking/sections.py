@@ -9,6 +9,7 @@ from benchmarking.methods import measure_method, serve
 from benchmarking.profile import measure_profile
 from benchmarking.scaling import measure_scaling
 from benchmarking.scoring import measure_scoring
+from benchmarking.writing import METHODS, measure_writing
 from gpt2 import GPT2Config
 from gpt2.checkpoints.hub import find_checkpoint
 from gpt2.checkpoints.weights import load_gpt2, save_gpt2
@@ -33,6 +34,9 @@ def sections(
         yield "generation", measure_generation(checkpoint)
     if args.scoring:
         yield "scoring", measure_scoring(args.scoring, checkpoint, args.data, args.assets, args.rounds, folder)
+    for method in METHODS if args.writing else ():
+        how = (checkpoint, config, args.steps, args.rounds, folder)
+        yield "writing", {method: measure_writing(method, args.writing, args.assets, *how)}
 
 
 def model_folder(model: str, assets: str | None, folder: Path) -> Path:

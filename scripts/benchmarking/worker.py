@@ -69,6 +69,7 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
     def life(job: dict, say: Callable[[dict], None]) -> None:
         if job["threads"] != torch.get_num_threads():
             torch.set_num_threads(job["threads"])
+        before = resident_mb()
         arm = make_arm(job)
         batches = read_batches(job, arm.order)
         loaded = resident_mb()
@@ -77,6 +78,7 @@ def serve_arm(make_arm: Callable[[dict], Arm]) -> None:
         arm.start()
         say(
             {
+                "before_mb": before,
                 "loaded_mb": loaded,
                 "trained": sum(p.numel() for p in arm.model.parameters() if p.requires_grad),
                 "epoch_positions": sum(map(arm.positions, batches)),
@@ -106,16 +108,18 @@ def serve_scores(job: dict, say: Callable[[dict], None], predict: Callable[[list
 
 
 def run_steps(arm: Arm, batches: list[Batch]) -> dict:
-    """Train on these batches, one step each; returns seconds and loss of every step."""
-    seconds, losses = [], []
-    start = time.perf_counter()
+    """Train on these batches, one step each; returns seconds, seconds of processors and loss of every step."""
+    seconds, cpu_seconds, losses = [], [], []
+    start, cpu_start = time.perf_counter(), time.process_time()
     arm.prepare(batches)
     for batch in batches:
         losses.append(arm.step(batch))
         seconds.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        cpu_seconds.append(time.process_time() - cpu_start)
+        start, cpu_start = time.perf_counter(), time.process_time()
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "losses": losses,
         "positions": sum(map(arm.positions, batches)),
         "peak_mb": peak_mb(),
