@@ -140,8 +140,8 @@ class Adapters:
     ) -> GPT2:
         """A model with the LoRA updates of some adapters as one, and the classification head of one (None: of none).
 
-        combination_type   ``cat``, the exact sum, or another of peft.combining.COMBINATIONS, cut to ``svd_rank`` (default:
-                           the largest rank among the adapters)
+        combination_type   ``cat``, the exact sum, or another of peft.combining.COMBINATIONS, cut to ``svd_rank``
+                           (default: the largest rank among the adapters)
         density, seed      the share that TIES and DARE keep of each update, and what draws it in DARE
 
         As Hugging Face's method of this name, but the model is returned and gets no name. Raises InputError when one of

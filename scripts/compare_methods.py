@@ -1,4 +1,4 @@
-"""Compare fine-tuning methods: the same messages, the same splits, several seeds, one table.
+"""Compare fine-tuning methods: the same data, the same splits, several seeds, one table.
 
     python scripts/compare_methods.py --methods head,lora,full --seeds 3
     python scripts/compare_methods.py --protocol published --out results/published --jobs 2

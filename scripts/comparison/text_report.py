@@ -169,7 +169,7 @@ def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
         sentences.append(
             f"Full fine-tuning against LoRA: BLEU {full.test_bleu:.1f} and {lora.test_bleu:.1f}, perplexity "
             f"{full.test_perplexity:.2f} and {lora.test_perplexity:.2f}, with {full.trainable_parameters:,} and "
-            f"{lora.trainable_parameters:,} trained parameters (LoRA's are {share:.1%} of the others)."
+            f"{lora.trainable_parameters:,} trained parameters (LoRA has {share:.1%} as many)."
         )
     order = summary.test_bleu.corr(summary.test_perplexity, method="spearman")
     sentences.append(

@@ -123,8 +123,8 @@ class ClassifierBench(Bench):
 
 @dataclass(frozen=True, kw_only=True)
 class WritingBench(Bench):
-    """Trials that teach to write, one epoch each, on the first pairs, as many as the steps need. They are judged by the
-    loss of the targets of at most ``JUDGED_PAIRS`` validation pairs."""
+    """Trials that teach to write, on the first pairs, as many as the steps need (all, where there are fewer). They are
+    judged by the loss of the targets of at most ``JUDGED_PAIRS`` validation pairs."""
 
     pairs: TextPairs
 
