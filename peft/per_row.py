@@ -1,15 +1,15 @@
-"""A model whose rows go different ways: one batch, and for each row of it an adapter.
+"""One model for one batch, in which every row has an adapter of its own.
 
     x (B, T, C) ──┬───────────────── W ──────────────────┐
                   ├─ rows of spam ──── A, B of spam ──── + ──► y (B, T, out)
                   └─ rows of topics ── A, B of topics ───┘
 
-The product with W, nearly all of the work, is done for all rows at once, and then each group gets its own small update
-(S-LoRA, Sheng et al., 2023, arXiv:2311.03285; Punica, Chen et al., 2023, arXiv:2310.18547). Where a task has more than
-a LoRA, each group goes through a module of its own, and nothing is shared there.
+The product with W, nearly all of the work, is done once for all rows. Then the rows of each task get their own small
+update (S-LoRA, Sheng et al., 2023, arXiv:2311.03285; Punica, Chen et al., 2023, arXiv:2310.18547). Where a task has
+something else than a LoRA at a layer, each task's rows go through a module of their own, and nothing is shared.
 
-Beam search continues a text in several ways, and drops texts: after each step the rows are others. The cache knows the
-text that a row continues, so it also knows the row's task (``CacheOfTasks``).
+Beam search continues a text in several ways and drops others, so the rows change after each step. The cache knows which
+text each row continues, so it also knows the row's task (``CacheOfTasks``).
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def plain_layers(base: GPT2) -> list[tuple[str, nn.Module]]:
 
 
 def differs(module: nn.Module, plain: nn.Module) -> bool:
-    """Is this something else than the base's module over the base's memory?"""
+    """Is this another module than the base's, or one with other memory?"""
     if type(module) is not type(plain):
         return True
     pairs = zip(module.parameters(recurse=False), plain.parameters(recurse=False), strict=True)
@@ -56,17 +56,17 @@ class Rows:
 
 
 class PerRow(nn.Module):
-    """One module per task in the place of one: every row of a batch (B, …) goes through that of its own task."""
+    """A module per task in the place of one: every row of a batch (B, …) goes through the module of its task."""
 
     def __init__(self, modules: list[nn.Module], rows: Rows):
         super().__init__()
         self.of_task, self.rows = nn.ModuleList(modules), rows
 
     def groups(self, x: Tensor) -> list[tuple[nn.Module, Tensor]]:
-        """For each task in the batch its module, and the numbers of its rows."""
+        """For each task in the batch its module and the indices of its rows."""
         if len(x) != len(self.rows.tasks):
             raise InputError(
-                f"this model is for batches of {len(self.rows.tasks)} padded messages, and here are {len(x)} rows; "
+                f"this model is for batches of {len(self.rows.tasks)} padded messages, but got {len(x)} rows; "
                 "call mix with an adapter for each message, and do not pack them"
             )
         return [(self.of_task[task], rows) for task, rows in self.rows.of_task]
@@ -114,10 +114,10 @@ class CacheOfTasks(KVCache):
 
 
 class GPT2PerRow(GPT2):
-    """``model``, a plain one over the base, turned into one that sends row i of a batch through models[tasks[i]].
+    """From ``model``, a plain one over the base, a model that sends row i of a batch through models[tasks[i]].
 
-    Its head: classification heads side by side where all are classifiers. Else it scores tokens, and the rows of
-    classifiers need their own heads (``Adapters.answer``).
+    Where all tasks are classifiers, its head is their heads side by side. Else the head is that for tokens, and the
+    rows of classifiers need their own heads (``Adapters.answer``).
     """
 
     def __init__(self, model: GPT2, models: list[GPT2], tasks: Tensor):
@@ -160,7 +160,7 @@ class GPT2PerRow(GPT2):
     def hidden_states(
         self, tokens: Tensor, lengths: Tensor | None = None, layout: Layout = CAUSAL, *args: Any, **options: Any
     ) -> Tensor:
-        """As GPT2's. The rows are those that mix was told, or, with a cache, those of the texts in it."""
+        """As GPT2's. The tasks of the rows are those given to mix, or, with a cache, those of the texts in it."""
         tasks = layout.cache.tasks if isinstance(layout.cache, CacheOfTasks) else self.tasks
         if tasks is not self.rows.tasks:
             self.rows.set(tasks)
@@ -168,10 +168,10 @@ class GPT2PerRow(GPT2):
 
 
 def is_class_head(name: str, task: GPT2) -> bool:
-    """Does a classification head stand in this place?"""
+    """Is this module of the task a classification head?"""
     return name == "lm_head" and has_classification_head(task)
 
 
 def inside(layer: nn.Module) -> nn.Module:
-    """The layer that a wrapper stands around; any other layer is itself."""
+    """The layer inside a wrapper; for any other layer, the layer itself."""
     return layer.linear if isinstance(layer, LinearWrapper) else layer

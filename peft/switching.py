@@ -1,7 +1,7 @@
 """Many adapters, one base: a model for each task, while the 124 million frozen numbers are in memory once.
 
-What a task adds is small, so one process can serve many. Every task gets modules of its own, Python objects that
-weigh nothing, and all of them look at the same base tensors:
+What a task adds is small, so one process can serve many tasks. Every task gets modules of its own: Python objects that
+take almost no memory. All of them share the same base tensors:
 
     adapters.set_adapter("spam")    ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of spam   ─┐
     adapters.set_adapter("topics")  ──►  GPT2 ─ h.0.attn.q_proj ─ LoRA of topics ─┼─►  W of the base, stored once
@@ -9,8 +9,8 @@ weigh nothing, and all of them look at the same base tensors:
 
 To switch is to use another of these objects: no number is copied, added or subtracted.
 
-**One batch, many tasks.** The rows of a batch may need different adapters, and some of these may classify and others
-write. The body of the model runs once for all rows (peft/per_row.py); what differs is what happens behind it:
+**One batch, many tasks.** The rows of a batch may need different adapters. Some of these may classify, and others
+write. The body of the model runs once for all rows (peft/per_row.py). What differs comes after the body:
 
     tokens (B, T) ─► body, row by row ─► h (B, C) ─┬─ rows of spam ──── its head ──► class logits, and the row is done
                                                    └─ rows of writers ─ lm_head ───► next token, body, next token, …
@@ -71,11 +71,11 @@ class Adapters:
     def mix(self, rows: list[str]) -> GPT2:
         """A model for batches of len(rows) messages, each by the adapter of its row.
 
-        Of classifiers: class logits are as wide as the widest head, and where a row's task has fewer classes, the rest
-        is -inf. Of language models: ``model(tokens)`` (B, T, V), ``generate`` and ``beam_search`` as usual.
+        Of classifiers: class logits are as wide as the widest head. Where a row's task has fewer classes, the rest is
+        -inf. Of language models: ``model(tokens)`` (B, T, V), ``generate`` and ``beam_search`` as usual.
 
-        Raises InputError when the rows name both, and when some of the adapters have virtual tokens and others none,
-        or another number of them.
+        Raises InputError when the rows name both kinds, and when the adapters have different numbers of virtual tokens
+        (none, too).
         """
         classify = [self.classifies(name) for name in rows]
         if any(classify) and not all(classify):
@@ -88,7 +88,7 @@ class Adapters:
         return self.body(rows)
 
     def body(self, rows: list[str]) -> GPT2:
-        """As ``mix``, for rows of both kinds, too: good for hidden states; its head is then that for tokens."""
+        """As ``mix``, but also for rows of both kinds: for their hidden states. Its head is then that for tokens."""
         if not rows:
             raise InputError("rows names no adapter; expected one for each message of the batch", "rows")
         names = list(dict.fromkeys(rows))
@@ -140,8 +140,8 @@ class Adapters:
     ) -> GPT2:
         """A model with the LoRA updates of some adapters as one, and the classification head of one (None: of none).
 
-        combination_type   ``cat``, the exact sum, or another of peft.combining.COMBINATIONS, cut to ``svd_rank`` (the
-                           largest rank among the adapters without)
+        combination_type   ``cat``, the exact sum, or another of peft.combining.COMBINATIONS, cut to ``svd_rank``
+                           (default: the largest rank among the adapters)
         density, seed      the share that TIES and DARE keep of each update, and what draws it in DARE
 
         As Hugging Face's method of this name, but the model is returned and gets no name. Raises InputError when one of

@@ -1,4 +1,4 @@
-"""Compare fine-tuning methods: the same messages, the same splits, several seeds, one table.
+"""Compare fine-tuning methods: the same data, the same splits, several seeds, one table.
 
     python scripts/compare_methods.py --methods head,lora,full --seeds 3
     python scripts/compare_methods.py --protocol published --out results/published --jobs 2
@@ -7,16 +7,17 @@
     python scripts/compare_methods.py --out results/strict --report-only         # the report again, from the runs
     python scripts/compare_methods.py --task text --data e2e --epochs 1 --out results/e2e
 
-Classification (default): one accuracy depends on its split: of 300 test messages one standard error is 1.2 points. So
-every method is run with several seeds, each seed draws another split, and all methods with one seed see the same
-messages, which lets them be compared message by message.
+Classification (default): an accuracy depends on its split. On 300 test messages, an accuracy of 95 % has a standard
+error of 1.3 points. So every method runs with several seeds, and each seed draws another split. With one seed all
+methods see the same messages, so they can be compared message by message.
 
---task text: every method learns to write from pairs (finetune_text.py); BLEU and other measures, beside the model
-before training and the nearest training source. The pairs are the same with each seed.
+--task text: every method but head learns to write from pairs (finetune_text.py); --data is practice, e2e or a file of
+pairs. The report gives BLEU and other measures, beside those of the model before training and of the nearest training
+source. The pairs are the same with each seed.
 
-The results folder has results.csv, report.md with its pictures, and a run folder for each row and seed. The same
-command resumes where it stopped: finished runs are not repeated, more --methods, --experiments or --seeds add to what
-is there. experiments/README.md says how to write a row.
+The results folder has results.csv, report.md with its pictures (and outputs.md with texts), and a run folder for each
+row and seed. An interrupted command resumes when it is repeated, and finished runs are kept. More --methods,
+--experiments or --seeds add rows or runs. experiments/README.md says how to write a row.
 """
 
 import argparse
@@ -86,7 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--methods", type=cli.methods, default="all", metavar="NAME,…", help="such as head,lora,full (default: all)"
     )
     parser.add_argument(
-        "--seeds", type=cli.positive_int, default=3, metavar="N", help="seeds 123, 124, … (default: %(default)s)"
+        "--seeds", type=cli.positive_int, default=3, metavar="N", help="how many, from 123 on (default: %(default)s)"
     )
     cli.add_model_arguments(parser, default="practice")
     cli.add_data_arguments(parser, protocol="grouped")
@@ -97,7 +98,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         type=cli.positive_int,
         default=1,
         metavar="N",
-        help="runs at a time, each with its share of the CPU's threads (default: %(default)s)",
+        help="runs at the same time; they share the CPU's threads (default: %(default)s)",
     )
     parser.add_argument(
         "--experiments",
@@ -106,7 +107,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="FOLDER|FILE",
         help="add a row for each settings file NAME.toml that fits this data and protocol (see experiments/README.md)",
     )
-    parser.add_argument("--report-only", action="store_true", help="train nothing; write the report from what is there")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; report on the finished runs")
     parser.add_argument(
         "--general-text",
         metavar="FILE",
@@ -115,7 +116,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--check-memory",
         action="store_true",
-        help="measure real training steps, up to GPT-2 124M, beside the memory arithmetic (minutes, 3 GB)",
+        help="measure the memory of real training steps, up to GPT-2 124M, beside the computed one (minutes, 3 GB)",
     )
     add_text_arguments(parser)
     args = parser.parse_args(argv)
@@ -135,15 +136,15 @@ TEXT_ONLY = ("source_column", "target_column", "max_pairs", "evaluation_pairs", 
 
 
 def choose_data(args: argparse.Namespace) -> str:
-    """The data's name; what ``auto`` stands for is settled once, for all runs alike. Data that cannot be read or split
-    is refused here, before anything is trained."""
+    """The data's name. ``auto`` is replaced once, so that all runs have the same data. Data that cannot be read or
+    split is refused here, before anything is trained."""
     if args.task == "text":
         from data.text_pairs import load_pairs
 
         name = "practice" if args.data == "auto" else args.data
         pairs = load_pairs(name, args.source_column, args.target_column, assets=args.assets, encoding=args.encoding)
         if pairs.form == "text":
-            raise InputError(f"{name} is a plain text, and texts are compared by what is written for sources", "data")
+            raise InputError(f"{name} is a plain text; a comparison needs pairs of a source and a target", "data")
         return name
     from common.prepare import load_data
 
@@ -156,7 +157,7 @@ def choose_data(args: argparse.Namespace) -> str:
 
 
 def fitting(rows: "list[Row]", settings: "Settings | TextSettings", assets: str | None) -> "list[Row]":
-    """The rows that fit this comparison; says which it leaves out. A base model that is not there is refused here."""
+    """The rows that fit this comparison; prints which it leaves out. A base model that is not available is refused."""
     from gpt2.checkpoints.hub import find_checkpoint
 
     why = {row.name: row.why_not(settings.data, settings.protocol) for row in rows}

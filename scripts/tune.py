@@ -1,12 +1,14 @@
-"""Choose the methods' learning rates on equal terms: the same grid for all, and no test message or pair is used.
+"""Choose the methods' learning rates on equal terms. No message of the grouped test sets and no test pair is used.
 
     python scripts/tune.py --sizes                               # all methods, the bundled practice model
     python scripts/tune.py --methods lora,full --model gpt2 --seeds 1
     python scripts/tune.py --task text --data e2e --steps 100 --seeds 1     # for writing (finetune_text.py)
     python scripts/tune.py --report-only                         # the report again, from what was measured
 
-Leaves results.csv, a row a training, and report.md with its pictures. Interrupted, the same command resumes. For one
-rate for one model of your own, scripts/finetune_spam.py --find-lr is quicker.
+For classifying, all methods get the same grid of rates. For writing, all get the same multiples of their rate for
+classifying. The results folder has results.csv, a row for each training, and report.md with its pictures. An
+interrupted command resumes when it is repeated. If you need one rate for your own model, scripts/finetune_spam.py
+--find-lr is quicker.
 """
 
 import argparse
@@ -68,15 +70,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
     cli.add_task_argument(parser)
     parser.add_argument("--methods", type=cli.methods, default="all", metavar="NAME,…", help="default: all")
-    parser.add_argument("--seeds", type=cli.positive_int, default=2, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seeds", type=cli.positive_int, default=2, metavar="N", help="how many (default: 2)")
     cli.add_model_arguments(parser, default="practice")
-    parser.add_argument("--data", choices=("e2e", "practice"), default="e2e", help="of --task text (default: e2e)")
-    parser.add_argument("--steps", type=cli.positive_int, default=450, help="of each training (default: %(default)s)")
-    parser.add_argument("--sizes", action="store_true", help="also another rank or size of each method that has one")
+    parser.add_argument("--data", choices=("e2e", "practice"), default="e2e", help="with --task text (default: e2e)")
+    parser.add_argument("--steps", type=cli.positive_int, default=450, help="at least so many (default: %(default)s)")
+    parser.add_argument("--sizes", action="store_true", help="also try one other rank or size, where a method has one")
     parser.add_argument("--general-text", metavar="FILE", help="English text to measure forgetting on, see --assets")
-    parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
+    parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at the same time")
     parser.add_argument("--out", default="runs/tuning", metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--report-only", action="store_true", help="train nothing; write the report again")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; write the report from results.csv")
     args = parser.parse_args(argv)
     if args.task == "text":
         args.methods = cli.writing_methods(parser, args.methods)

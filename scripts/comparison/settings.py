@@ -1,4 +1,4 @@
-"""What the runs of a comparison have in common, for classifiers and for models that write, and what a run is told."""
+"""What the runs of a comparison have in common, for classifiers and for models that write, and the command of a run."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class RunSettings:
     script: ClassVar[str]  # that trains
 
     def arguments(self, run: Run) -> list[str]:
-        """What the script is told of a run."""
+        """The arguments of the script for a run."""
         given = {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, False)}
         flags = {name: f"--{name.replace('_', '-')}" for name in given}
         shared = [
@@ -43,19 +43,19 @@ class RunSettings:
 
     @staticmethod
     def figures(metrics: dict) -> str:
-        """What is said of a run that has finished."""
+        """The figures to show when a run has finished."""
         raise NotImplementedError
 
     @classmethod
     def later(cls) -> dict:
-        """Settings with their defaults: what a comparison of an earlier version does not mention."""
+        """Settings with defaults: those that a comparison of an earlier version may lack."""
         fields = dataclasses.fields(cls)
         return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TableSettings, RunSettings):
-    """Of classifiers: how to read a table of one's own, too."""
+    """Of classifiers: also how to read an own table."""
 
     protocol: str
 
@@ -63,7 +63,7 @@ class Settings(TableSettings, RunSettings):
     script = "finetune_spam.py"
 
     def arguments(self, run: Run) -> list[str]:
-        """The seed draws the split too, so rows share splits."""
+        """The seed also draws the split, so all rows with one seed have the same split."""
         return [*super().arguments(run), f"--split-seed={run.seed}"]
 
     @staticmethod

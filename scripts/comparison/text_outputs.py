@@ -1,4 +1,4 @@
-"""outputs.md of a comparison of methods that learn to write: some texts of each method, next to those of people."""
+"""outputs.md of a comparison of methods that learn to write: some texts of each method, beside texts by people."""
 
 import json
 
@@ -11,14 +11,14 @@ OUTPUTS = 5  # texts of each method
 
 
 def outputs(results: TextResults, summary: pd.DataFrame) -> str:
-    """outputs.md: the same sources for every method, first seed."""
+    """outputs.md: the first seed's texts, for the same sources with every method."""
     seed = results.runs.seed.min()
     tables = {row.row: results.texts[row.run] for row in results.main[results.main.seed == seed].itertuples()}
     first = next(iter(tables.values()))
     parts = [
         f"# {OUTPUTS} texts of each method",
-        f"Seed {seed}, evenly spaced sources of [the comparison](report.md), methods in the order of mean BLEU. Look "
-        "for wrong facts: the measures count words.",
+        f"Seed {seed}; test sources of [the comparison](report.md), evenly spaced; methods in the order of mean BLEU. "
+        "Look for wrong facts: the measures compare words, not facts.",
     ]
     for i in [len(first) * k // OUTPUTS for k in range(OUTPUTS)]:
         people = json.loads(first.references[i])

@@ -1,4 +1,4 @@
-"""report.md of a comparison of methods that learn to write, outputs.md with texts of each, and the pictures."""
+"""Of a comparison of methods that learn to write: report.md, outputs.md with texts of each method, and the pictures."""
 
 import datetime
 from pathlib import Path
@@ -68,8 +68,8 @@ def heading(results: TextResults) -> list[str]:
         f"pairs, {counted(settings['epochs'], 'epoch')}",
         f"seeds {', '.join(map(str, seeds))}: each draws the method's start and the order of the pairs; the pairs are "
         "the same",
-        f"perplexity on {settings['evaluation_pairs']:,} pairs of each part, texts for {sources:,} test sources, both "
-        f"evenly spaced, written with {counted(settings['num_beams'], 'beam')}",
+        f"perplexity on at most {settings['evaluation_pairs']:,} pairs of each part, texts for {sources:,} test "
+        f"sources, both evenly spaced; the texts are written with {counted(settings['num_beams'], 'beam')}",
         f"{len(runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
         f"{machine['torch']}; runs {'; '.join(shares)}",
@@ -122,22 +122,24 @@ def main_section(out: Path, results: TextResults, summary: pd.DataFrame) -> list
         "\n".join(f"- {sentence}" for sentence in reading(results, summary)),
         table(columns, [cells for _, cells in sorted(rows, key=lambda row: -row[0])]),
         "Means ± standard deviations over the seeds, highest BLEU first. BLEU, chrF and ROUGE-L are from 0 to 100, "
-        "CIDEr from 0 to 10; each text is compared with all references of its source. The standard deviation is that "
-        "of training; which sources are tested adds to it: the 95 % interval of one run's BLEU has a half width of "
-        f"{half.min():.1f} to {half.max():.1f} (bootstrap over the sources). *Against*: difference of mean BLEU, by a "
-        f"paired bootstrap over the sources within each seed, p adjusted by Holm for all rows; **bold** where p is "
-        f"below {LEVEL:g} with every seed. *Perplexity* is that of the target tokens of test pairs. *Share*: of the "
-        "model's parameters. Seconds are those of training, without evaluations; where other programs ran beside, they "
-        "are too high. *Forgetting*: rise of the language model's loss on other text, see below. `head` is missing: it "
-        "trains a classification head, and there is none.",
+        "CIDEr from 0 to 10, and NIST has no upper limit. Each text is compared with all references of its source. The "
+        "standard deviations show the noise of training. The choice of test sources adds to it: the 95 % interval of "
+        f"one run's BLEU has a half width of {half.min():.1f} to {half.max():.1f} (bootstrap over the sources). "
+        "*Against*: difference of mean BLEU, tested by a paired bootstrap over the sources within each seed; p is "
+        f"adjusted by Holm for all rows. A difference is **bold** where p is below {LEVEL:g} with every seed. "
+        "*Perplexity*: that of the target tokens of test pairs. *Share*: trained parameters, as a share of the "
+        "model's. Seconds are those of training, without evaluations. They are too high where other programs ran "
+        "beside. Peak memory is the process's, with Python and its libraries; with a GPU, that of the GPU. "
+        "*Forgetting*: rise of the language model's loss on other text, see below. `head` is missing: it trains only a "
+        "classification head, and a model that writes has none.",
         f"![BLEU against trained parameters](parameters.png)\n\nBLEU against trained parameters.{cut} Points with "
         "almost equal counts are moved apart a little.",
-        f"[{OUTPUTS} texts of each method](outputs.md), next to those of people.",
+        f"[{OUTPUTS} texts of each method](outputs.md), beside texts that people wrote.",
     ]
 
 
 def against(results: TextResults, row: str, other: str) -> str:
-    """The difference of mean BLEU, bold where it is shown."""
+    """The difference of mean BLEU; bold where the test shows one."""
     found = results.differences.query("row == @row and against == @other")
     if found.empty:
         return "best" if row == other else DASH
@@ -146,7 +148,7 @@ def against(results: TextResults, row: str, other: str) -> str:
 
 
 def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
-    """Sentences, each from the tests."""
+    """Sentences that follow from the tests and the means."""
     best, differences = results.best, results.differences
     to_nearest = differences[differences.against == NEAREST]
     above = to_nearest[to_nearest.differs & (to_nearest.difference > 0)].row.tolist()
@@ -155,11 +157,11 @@ def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
     to_best = differences[differences.against == best]
     level = to_best[~to_best.differs].row.tolist()
     sentences = [
-        f"`{best}` has the highest mean BLEU, {summary.test_bleu[best]:.1f}. No difference from it is shown for "
+        f"`{best}` has the highest mean BLEU, {summary.test_bleu[best]:.1f}. No difference from it is shown for: "
         f"{listing(level)}.",
-        f"Against the target of the {NEAREST} ({results.baselines[NEAREST]['bleu']:.1f}), which needs no model: shown "
-        f"to be better are {listing(above)}; shown to be worse {listing(below)}; no difference is shown for "
-        f"{listing(same)}.",
+        f"Copying the target of the {NEAREST} needs no model, and has a BLEU of "
+        f"{results.baselines[NEAREST]['bleu']:.1f}. Shown to be better than that: {listing(above)}. Shown to be worse: "
+        f"{listing(below)}. No difference is shown for: {listing(same)}.",
     ]
     if {"full", "lora"} <= set(summary.index):
         full, lora = summary.loc["full"], summary.loc["lora"]
@@ -167,10 +169,13 @@ def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
         sentences.append(
             f"Full fine-tuning against LoRA: BLEU {full.test_bleu:.1f} and {lora.test_bleu:.1f}, perplexity "
             f"{full.test_perplexity:.2f} and {lora.test_perplexity:.2f}, with {full.trainable_parameters:,} and "
-            f"{lora.trainable_parameters:,} trained parameters ({share:.1%})."
+            f"{lora.trainable_parameters:,} trained parameters (LoRA has {share:.1%} as many)."
         )
     order = summary.test_bleu.corr(summary.test_perplexity, method="spearman")
-    sentences.append(f"Rank correlation of mean BLEU and mean perplexity over the rows: {order:.2f} (-1: same order).")
+    sentences.append(
+        f"Rank correlation of mean BLEU and mean perplexity over the rows: {order:.2f}. At -1, the row with the lowest "
+        "perplexity would have the highest BLEU, and so on down the list."
+    )
     return sentences
 
 
@@ -197,8 +202,8 @@ def rank_section(out: Path, runs: pd.DataFrame) -> list[str]:
         table(columns, rows),
         "The right half is **another model**, published by others: GPT-2 medium (355M), LoRA on queries and values, "
         "all E2E training pairs, ROUGE-L from 0 to 1 (Hu et al., 2021, "
-        "[arXiv:2106.09685](https://arxiv.org/abs/2106.09685) version 2, table 18). Compare "
-        "how the two halves change with the rank, not how high they are.",
+        "[arXiv:2106.09685](https://arxiv.org/abs/2106.09685) version 2, table 18). Compare how the values of each "
+        "half change with the rank, not their heights.",
         "![Validation loss and BLEU against rank](ranks.png)\n\nMeans and standard deviations over the seeds.",
     ]
 
@@ -207,23 +212,23 @@ def forgetting_section(results: TextResults, summary: pd.DataFrame, text: dict) 
     """Sentences about the language model's loss on general text; ``text`` is general_text.json."""
     measured = summary.dropna(subset=["general_loss_after"])
     if measured.empty:
-        return ["## Forgetting", "Not measured: no general text was at hand (`--general-text FILE`)."]
+        return ["## Forgetting", "Not measured: no general text was available (`--general-text FILE`)."]
     before = measured.general_loss_before.iloc[0]
     change = (measured.general_loss_after - before).sort_values(ascending=False)
     files = ", ".join(map(plain, text.get("files", [])))
     return [
         "## Forgetting",
         f"Before fine-tuning the language model's loss is {before:.3f} nats per token, on {text['tokens']:,} tokens in "
-        f"windows of {text['width']} from {files}. Afterwards it is higher by {change.max():.3f} at most "
-        f"(`{change.idxmax()}`) and by {change.min():.3f} at least (`{change.idxmin()}`). Changed by less than "
-        f"{UNCHANGED:g}: {listing(change.index[change.abs() < UNCHANGED].tolist())}.",
-        "Methods that leave all pretrained weights as they were lose nothing for good: taken off again, they leave the "
-        "language model of before.",
+        f"windows of {text['width']} from {files}. Afterwards the largest rise is that of "
+        f"`{change.idxmax()}` ({change.max():+.3f}), the smallest that of `{change.idxmin()}` ({change.min():+.3f}). "
+        f"Changed by less than {UNCHANGED:g}: {listing(change.index[change.abs() < UNCHANGED].tolist())}.",
+        "Some methods leave all pretrained weights as they were. What these forget comes back: without what they "
+        "added, the language model is the same as before.",
     ]
 
 
 def settings_section(results: TextResults) -> list[str]:
-    """Learning rate, options and best epochs of each row, and what the added ones are about."""
+    """Learning rate, options and best epochs of each row, and a sentence about each added row."""
     rows = []
     for name, part in results.runs.groupby("row", sort=False):
         values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size", "epochs")]

@@ -1,4 +1,4 @@
-"""From run folders of finetune_text.py to tables: results.csv, what was written, and how sure the differences are."""
+"""From run folders of finetune_text.py to tables: results.csv, the written texts, and tests of the differences."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> TextResu
     sources, references = first.source.tolist(), first.references.map(json.loads).tolist()
     for run, table in texts.items():
         if table.source.tolist() != sources:
-            raise InputError(f"{run} wrote for other test sources than the rest; delete its folder")
+            raise InputError(f"{run} wrote for other test sources than the other runs; delete its folder")
     written = dict(zip(runs.run, (texts[run].written.tolist() for run in runs.run), strict=True))
     baselines = read_baselines(out, settings, sources, references, assets)
     results = TextResults(record, runs, {}, baselines, texts, pd.DataFrame())
@@ -119,8 +119,8 @@ def compare_with(
     name: str, texts: list[str] | None, runs: pd.DataFrame, written: dict[str, list[str]], references: list[list[str]]
 ) -> pd.DataFrame:
     """Every row against ``name`` (a row, or a baseline with its ``texts``): paired bootstrap over the sources within
-    each seed, p adjusted by Holm for all rows. Columns: against, row, difference (mean BLEU), p (largest of the seeds),
-    differs (in each seed)."""
+    each seed, p adjusted by Holm for all rows. Columns: against, row, difference (of BLEU, mean of the seeds), p (the
+    largest of the seeds), differs (with each seed)."""
     found = []
     for _, part in runs.groupby("seed"):
         named = {row.row: written[row.run] for row in part.itertuples()}

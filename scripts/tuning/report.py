@@ -1,4 +1,4 @@
-"""report.md of a sweep of learning rates: what was tried, what came out, and what the numbers say."""
+"""report.md of a sweep of learning rates: what was tried, what was measured, and sentences on the numbers."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import peft
-from common.markdown import DASH, code_block, counted, plain, table
+from common.markdown import DASH, code_block, plain, table
 from comparison.summary import listing
 from data import Dataset
 from data.baselines import STRENGTHS, tfidf_models, validation_losses
@@ -44,10 +44,11 @@ def write_report(out: Path, trials: pd.DataFrame, study: Study, before: float | 
         *heading(trials, study, facts),
         "## The rates",
         rates_table(trials, losses, best, study),
-        f"*Best*: the lowest validation loss (mean of the seeds). *About as good*: the rates whose loss is at most "
-        f"{FLAT - 1:.0%} higher. *Optimum*: the lowest point of a parabola through the best rate and its neighbours. "
-        f"{' and '.join(study.measured.values()).capitalize()}: on validation data at the best rate; this belongs to "
-        "the choice, and is no result. `minlora` computes what `lora` computes.",
+        f"*Best*: the rate with the lowest validation loss, in nats per {study.unit} (mean of the seeds). *About as "
+        f"good*: from the lowest to the highest rate whose loss is at most {FLAT - 1:.0%} higher. *Optimum*: the "
+        "lowest point of a parabola through the best rate and its neighbours, on logarithmic axes. "
+        f"{' and '.join(f'*{name}*' for name in study.measured.values())}: at the best rate, on the same validation "
+        "data. These data have chosen the rate, so this is no test result. `minlora` computes the same as `lora`.",
         "![Validation loss against learning rate, a panel for each method](rates.png)",
         *ten_times(losses, best),
         *sizes(losses, best),
@@ -71,15 +72,17 @@ def write_report(out: Path, trials: pd.DataFrame, study: Study, before: float | 
 def heading(trials: pd.DataFrame, study: Study, facts: dict) -> list[str]:
     """What was tried, on what, and what it cost."""
     seeds = sorted(trials.seed.unique())
-    what = "seeds" if len(seeds) > 1 else "one seed, so that each choice has the noise of one training in it:"
-    steps = f"{trials.steps.iloc[0]:,} steps or a little more: {counted(trials.epochs.iloc[0], 'epoch')}"
+    what = f"seeds {', '.join(map(str, seeds))}"
+    if len(seeds) == 1:
+        what = f"one seed ({seeds[0]}), so each choice has the noise of a single training"
+    steps = f"at least {trials.steps.iloc[0]:,} steps, in whole epochs: {trials.epochs.iloc[0]:,.0f}"
     lines = [
-        f"model `{plain(facts['model'])}`; {steps}, batches of 8, {what} {', '.join(map(str, seeds))}",
+        f"model `{plain(facts['model'])}`; {steps}; batches of 8; {what}",
         f"data: {study.about}",
         f"{study.grid_in_words}. Where the best rate is at an end, the next one beyond is tried too. "
         + ("Another rank or size is tried at the best rate and its two neighbours" if trials.option.any() else OTHERS),
-        f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours in all, each on one core, beside "
-        f"other programs; {facts['machine']}",
+        f"cost: {len(trials):,} trainings, {trials.seconds.sum() / 3600:.1f} hours added up (too many where other "
+        f"programs ran beside); {facts['machine']}",
     ]
     return [f"# {study.title}", code_block(facts["command"]), "\n".join(f"- {x}" for x in lines)]
 
@@ -87,7 +90,7 @@ def heading(trials: pd.DataFrame, study: Study, facts: dict) -> list[str]:
 def rates_table(trials: pd.DataFrame, losses: pd.Series, best: dict[str, float], study: Study) -> str:
     """A row a method, and TF-IDF with the strength of its regularisation."""
     columns = ["method", "best", "about as good", "optimum", "loss"]
-    columns += [f"{name}, %" for name in study.measured.values()] + ["trainings", "core minutes"]
+    columns += [f"{name}, %" for name in study.measured.values()] + ["trainings", "minutes"]
     rows = []
     for method, rate in best.items():
         of_method = losses[method, ""]
@@ -104,11 +107,12 @@ def rates_table(trials: pd.DataFrame, losses: pd.Series, best: dict[str, float],
 
 
 def tfidf_row(dataset: Dataset) -> list[str]:
-    """The strength of its regularisation, in the columns of a learning rate."""
+    """The strength of TF-IDF's regularisation, in the columns of a learning rate."""
     strengths = pd.Series(validation_losses(dataset, *tfidf_models(dataset)))
-    good = strengths[strengths <= FLAT * strengths.min()].index
+    best, lowest = strengths.idxmin(), strengths.min()
+    good = strengths[strengths <= FLAT * lowest].index
     name, span = "*TF-IDF + logistic regression*, C", f"{good.min():g} to {good.max():g}"
-    return [name, f"{strengths.idxmin():g}", span, DASH, f"{strengths.min():.3f}", DASH, DASH, f"{len(STRENGTHS)}", "0"]
+    return [name, f"{best:g}", span, DASH, f"{lowest:.3f}", DASH, DASH, f"{len(STRENGTHS)}", DASH]
 
 
 def ten_times(losses: pd.Series, best: dict[str, float]) -> list[str]:
@@ -123,8 +127,9 @@ def ten_times(losses: pd.Series, best: dict[str, float]) -> list[str]:
         "## Is LoRA's best rate ten times that of full fine-tuning?",
         "Schulman et al. (*LoRA Without Regret*, Thinking Machines, 2025) find a factor of about ten for models of the "
         f"Llama and Qwen families. The optimum of full fine-tuning is {full:.2g} here, and the factors are: {said}. "
-        "The grid has steps of a factor of three, so these factors are rough: "
-        + ("this does not decide between five and ten. " if 3 <= ratios[found[0]] <= 20 else "ten is not among them. ")
+        "The grid has steps of a factor of three, so these factors are rough. "
+        + f"For `{found[0]}`, a factor of ten is "
+        + ("neither shown nor excluded. " if 3 <= ratios[found[0]] <= 20 else "unlikely. ")
         + "The factor also depends on the scale of the update: alpha/rank, here 1; for `rslora` alpha/√rank, here 2.8.",
     ]
 
@@ -145,8 +150,8 @@ def sizes(losses: pd.Series, best: dict[str, float]) -> list[str]:
     return [
         "## Does the size change the rate?",
         table(["method", "size", "default", "best rate", "loss", "other", "best rate ", "loss "], rows),
-        f"The best rate on the grid is the same for {len(rows) - len(moved)} of {len(rows)} methods; it moves by one "
-        f"value of the grid for {listing([row.strip('`') for row in moved])}.",
+        f"The best rate on the grid is the same for {len(rows) - len(moved)} of {len(rows)} methods. It differs for: "
+        f"{listing([row.strip('`') for row in moved])}.",
     ]
 
 
@@ -159,6 +164,7 @@ def forgetting_sentence(trials: pd.DataFrame, before: float, best: dict[str, flo
     changing = sum(bool(step.max() > 0.01) for step in steps)
     return (
         f"At the chosen rates, `{chosen.index[0]}` forgets least ({chosen.iloc[0] + 0.0:+.3f}) and "
-        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). {changing} of the {len(best)} methods forget at some "
-        f"rate; for {rising} of these, the loss rises in at least four of five steps to a higher rate."
+        f"`{chosen.index[-1]}` most ({chosen.iloc[-1]:+.3f}). {changing} of the {len(best)} methods forget "
+        f"more than 0.01 nats per token at some rate. For {rising} of these, at least 80 % of the "
+        "increases of the rate raise the loss."
     )

@@ -23,9 +23,9 @@ class Study:
     grid: tuple[float, ...]  # the same for every method: rates, or multiples of its rate for classifying
     relative: bool
     about: str  # the data, in a sentence
-    unit: str  # what a loss is of
+    unit: str  # of the loss: nats per what
     measured: dict[str, str]  # column of the trials -> its name; fractions
-    ticks: tuple[float, ...]  # losses; higher ones are drawn at the upper edge
+    ticks: tuple[float, ...]  # of the axis of losses; a higher loss is drawn at the upper edge
     dataset: Dataset | None = None  # for TF-IDF
 
     def rates(self, method: str) -> list[float]:
@@ -52,7 +52,7 @@ def classifying(dataset: Dataset) -> Study:
         (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         False,
         f"the SMS messages that are in no test set of the grouped protocol's seeds {REPORTED[0]} to "
-        f"{REPORTED[-1]}, nor near-copies of one: {len(dataset.train):,} to train, {len(dataset.validation):,} to "
+        f"{REPORTED[-1]}, and have no near-copy there: {len(dataset.train):,} to train, {len(dataset.validation):,} to "
         f"validate ({spam:.0%} spam). The test sets of the strict and the published split do contain some of them",
         "message",
         {"accuracy": "accuracy", "f1": "F1"},
@@ -62,13 +62,13 @@ def classifying(dataset: Dataset) -> Study:
 
 
 def writing(pairs: TextPairs) -> Study:
-    """The sweep on pairs; their test part is not looked at."""
+    """The sweep on pairs; their test part is not used."""
     return Study(
         "How the default learning rates for writing were chosen",
         (1.0, 3.0, 10.0),
         True,
-        f"`{pairs.name}`: the first training pairs, as many as the steps need, and {JUDGED_PAIRS} validation pairs, "
-        "evenly spaced, to choose by. Test pairs are not used",
+        f"`{pairs.name}`: the first training pairs, as many as the steps need. The rates are chosen on "
+        f"{min(JUDGED_PAIRS, len(pairs.validation))} validation pairs, evenly spaced. Test pairs are not used",
         "target token",
         {"accuracy": "accuracy of target tokens"},
         (1.5, 2.0, 3.0, 4.0, 6.0),

@@ -1,9 +1,9 @@
-"""A trial: one short training in memory, without a run folder, and what came of it as a row of a table.
+"""A trial: one short training in memory, without a run folder. Its results are a row of a table.
 
     results.csv    a row a trial: its settings first, then what was measured
 
-A study is a list of trials. Those whose row is there are not repeated, so an interrupted study resumes; more trials add
-to the table. Several processes can share the work, each with its own trial.
+A study is a list of trials. A trial that has a row is not repeated, so an interrupted study resumes. More trials add
+rows. Several processes can share the work: each runs one trial at a time.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class Trial:
     steps: int  # at least so many: whole epochs
     seed: int = 123  # draws the head, the method's start and the order of the messages
     option: str = ""  # of the method, where it is not the default: "rank=2"
-    split: int = 0  # which dataset, for studies over several; 0: the only one
+    split: int = 0  # which dataset, in studies with several; 0: the only one
     messages: int = 0  # training messages: the first so many of them; 0: all
 
     @property
@@ -84,7 +84,7 @@ class Bench(ABC):
             "epochs": epochs,
         }
         no_bars = contextlib.redirect_stderr(io.StringIO())  # one bar counts the trials
-        with no_bars, contextlib.suppress(RunError):  # the loss is no number any more
+        with no_bars, contextlib.suppress(RunError):  # the loss is not a finite number any more
             finetune(model, train, glance, recipe, torch.device("cpu"), task=self.task)
             with peft.merged(model):
                 metrics = self.judge(model, judged)
@@ -123,8 +123,8 @@ class ClassifierBench(Bench):
 
 @dataclass(frozen=True, kw_only=True)
 class WritingBench(Bench):
-    """Trials that teach to write, one epoch each: the pairs are the first that so many steps need. Judged by the loss
-    of the targets of ``JUDGED_PAIRS`` validation pairs."""
+    """Trials that teach to write, on the first pairs, as many as the steps need (all, where there are fewer). They are
+    judged by the loss of the targets of at most ``JUDGED_PAIRS`` validation pairs."""
 
     pairs: TextPairs
 
@@ -166,7 +166,7 @@ def settings_of(table: pd.DataFrame) -> set[Trial]:
 
 
 def carry_out(bench: Bench, trials: Sequence[Trial], file: Path, jobs: int) -> pd.DataFrame:
-    """Do the trials that ``file`` has no row of, ``jobs`` at a time, and return the rows of trainings so long."""
+    """Do the trials that have no row in ``file``, ``jobs`` at a time. Returns all rows with as many steps as these."""
     table = read(file)
     done = settings_of(table)
     waiting = [trial for trial in dict.fromkeys(trials) if trial not in done]
@@ -180,4 +180,4 @@ def carry_out(bench: Bench, trials: Sequence[Trial], file: Path, jobs: int) -> p
             with atomic_write(file) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6g")
             bar.update()
-    return table[table.steps.isin({trial.steps for trial in trials})]  # not those of a longer or shorter training
+    return table[table.steps.isin({trial.steps for trial in trials})]  # not those of longer or shorter trainings
