@@ -12,21 +12,10 @@ from comparison.rows import base_name
 from comparison.significance import LEVEL
 from comparison.summary import UNCHANGED, listing
 from comparison.text_outputs import OUTPUTS, outputs
-from comparison.text_plots import rank_panels
-from comparison.text_results import MEASURES, NEAREST, TextResults
+from comparison.text_ranks import rank_section
+from comparison.text_results import MEASURES, NEAREST, TextResults, summarise
 from gpt2.files import atomic_write
 from gpt2.training.run_files import read_json
-
-PAPER = {  # Hu et al., 2021, arXiv:2106.09685v2, table 18: GPT-2 medium on E2E, LoRA on queries and values
-    # rank: validation loss, BLEU, NIST, METEOR, ROUGE-L, CIDEr
-    1: (1.23, 68.72, 8.7215, 0.4565, 0.7052, 2.4329),
-    2: (1.21, 69.17, 8.7413, 0.4590, 0.7052, 2.4639),
-    4: (1.18, 70.38, 8.8439, 0.4689, 0.7186, 2.5349),
-    8: (1.17, 69.57, 8.7457, 0.4636, 0.7196, 2.5196),
-    16: (1.16, 69.61, 8.7483, 0.4629, 0.7177, 2.4985),
-    32: (1.16, 69.33, 8.7736, 0.4642, 0.7105, 2.5255),
-    64: (1.16, 69.24, 8.7174, 0.4651, 0.7180, 2.5070),
-}
 
 
 def write_report(out: Path, results: TextResults) -> Path:
@@ -43,18 +32,6 @@ def write_report(out: Path, results: TextResults) -> Path:
         with atomic_write(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return out / "report.md"
-
-
-def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Indexed by row, highest BLEU first: means over the seeds, and standard deviations as NAME_sd."""
-    groups = runs.groupby("row", sort=False)
-    columns = [f"test_{name}" for name in MEASURES]
-    columns += ["validation_loss", "test_perplexity", "seconds_per_epoch", "peak_memory_mb", "adapter_bytes"]
-    columns += ["bleu_half_width", "general_loss_before", "general_loss_after"]
-    summary = groups[columns].mean().join(groups[columns].std().add_suffix("_sd"))
-    first = groups[["method", "rank", "trainable_parameters", "share"]].first()
-    summary = summary.join(first).assign(seeds=groups.seed.nunique())
-    return summary.sort_values("test_bleu", ascending=False)
 
 
 def heading(results: TextResults) -> list[str]:
@@ -179,35 +156,6 @@ def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def rank_section(out: Path, runs: pd.DataFrame) -> list[str]:
-    """LoRA by rank, with its picture, and the paper's table in columns of its own."""
-    swept = runs[(runs.method == "lora") & (runs.rank_swept.notna() | (runs.row == "lora"))]
-    if not runs.rank_swept.notna().any():
-        return ["## Rank of LoRA", "Not measured; `--experiments experiments/ranks-writing` adds ranks 1 to 64."]
-    summary = summarise(swept).sort_values("rank")
-    rank_panels(summary, out / "ranks.png")
-    columns = ["rank", "trained", "validation loss", *MEASURES.values()]
-    columns += [f"Hu et al.: {name}" for name in ("validation loss", "BLEU", "NIST", "METEOR", "ROUGE-L", "CIDEr")]
-    rows = []
-    for m in summary.itertuples():
-        ours = [plus_minus(getattr(m, f"test_{name}"), getattr(m, f"test_{name}_sd")) for name in MEASURES]
-        theirs = [f"{value:g}" for value in PAPER.get(int(m.rank), ())] or [DASH] * 6
-        loss = plus_minus(m.validation_loss, m.validation_loss_sd, digits=3)
-        rows.append([f"{m.rank:.0f}", f"{m.trainable_parameters:,}", loss, *ours, *theirs])
-    best, lowest = summary.test_bleu.idxmax(), summary.validation_loss.idxmin()
-    return [
-        "## Rank of LoRA",
-        f"The highest mean BLEU is that of rank {summary['rank'][best]:.0f}, the lowest mean validation loss that of "
-        f"rank {summary['rank'][lowest]:.0f}. α is 8 at every rank, so the scaling α/r falls as the rank rises.",
-        table(columns, rows),
-        "The right half is **another model**, published by others: GPT-2 medium (355M), LoRA on queries and values, "
-        "all E2E training pairs, ROUGE-L from 0 to 1 (Hu et al., 2021, "
-        "[arXiv:2106.09685](https://arxiv.org/abs/2106.09685) version 2, table 18). Compare how the values of each "
-        "half change with the rank, not their heights.",
-        "![Validation loss and BLEU against rank](ranks.png)\n\nMeans and standard deviations over the seeds.",
-    ]
-
-
 def forgetting_section(results: TextResults, summary: pd.DataFrame, text: dict) -> list[str]:
     """Sentences about the language model's loss on general text; ``text`` is general_text.json."""
     measured = summary.dropna(subset=["general_loss_after"])
@@ -240,7 +188,7 @@ def settings_section(results: TextResults) -> list[str]:
     return [
         "## Settings",
         *(["Rows that settings files have added (experiments/README.md):", "\n".join(abouts)] if abouts else []),
-        "Learning rates: [learning_rates_writing](../learning_rates_writing/report.md). The best epoch is the one with "
-        "the lowest validation loss; its weights are the ones tested.",
+        "Where the learning rates come from: docs/results/learning_rates_writing/report.md. The best epoch is the one "
+        "with the lowest validation loss; its weights are the ones tested.",
         table(columns, rows),
     ]

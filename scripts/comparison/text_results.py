@@ -133,3 +133,15 @@ def compare_with(
     table = pd.DataFrame(found, columns=["row", "difference", "p"])
     table = table.groupby("row", sort=False).agg(difference=("difference", "mean"), p=("p", "max")).reset_index()
     return table.assign(against=name, differs=table.p < LEVEL)
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Indexed by row, highest BLEU first: means over the seeds, and standard deviations as NAME_sd."""
+    groups = runs.groupby("row", sort=False)
+    columns = [f"test_{name}" for name in MEASURES]
+    columns += ["validation_loss", "test_perplexity", "seconds_per_epoch", "peak_memory_mb", "adapter_bytes"]
+    columns += ["bleu_half_width", "general_loss_before", "general_loss_after"]
+    summary = groups[columns].mean().join(groups[columns].std().add_suffix("_sd"))
+    first = groups[["method", "rank", "trainable_parameters", "share"]].first()
+    summary = summary.join(first).assign(seeds=groups.seed.nunique())
+    return summary.sort_values("test_bleu", ascending=False)

@@ -9,7 +9,7 @@ import pytest
 import peft
 from common.writing import evenly_spaced
 from comparison.settings import Run, Settings, TextSettings
-from comparison.text_report import PAPER
+from comparison.text_ranks import PAPER
 from comparison.text_results import NEAREST, UNTUNED, compare_with
 from data.text_pairs import load_pairs
 from gpt2 import GPT2, GPT2Config, save_gpt2

@@ -185,7 +185,9 @@ def test_spaces_around_a_source_do_not_make_it_another(tmp_path):
 def test_refusals_come_before_anything_is_written_by_a_model(command, arguments, monkeypatch, tmp_path):
     command("finetune_text", "--help")
     monkeypatch.setattr(importlib.import_module("common.writing"), "beam_search", None)
-    assert "head trains a classification head only" in command("finetune_text", *arguments, "--method", "head").one_line(2)
+    assert "head trains a classification head only" in command(
+        "finetune_text", *arguments, "--method", "head"
+    ).one_line(2)
     long = tmp_path / "long.csv"
     long.write_text("mr,ref\n" + "".join(f"{'word ' * 20}{i},x\n" for i in range(9)))
     arguments[arguments.index("--data") + 1] = long
