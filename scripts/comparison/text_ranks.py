@@ -12,10 +12,8 @@ from comparison.plots import LINES
 from comparison.text_results import MEASURES, summarise
 from gpt2.files import atomic_write
 
-PAPER: dict[
-    int, tuple[float, ...]
-] = {  # Hu et al., 2021, arXiv:2106.09685v2, table 18: GPT-2 medium on E2E, LoRA on queries and values
-    # rank: PAPER_MEASURES
+# Hu et al., 2021, arXiv:2106.09685v2, table 18: GPT-2 medium on E2E, LoRA on queries and values
+PAPER: dict[int, tuple[float, ...]] = {  # rank: PAPER_MEASURES
     1: (1.23, 68.72, 8.7215, 0.4565, 0.7052, 2.4329),
     2: (1.21, 69.17, 8.7413, 0.4590, 0.7052, 2.4639),
     4: (1.18, 70.38, 8.8439, 0.4689, 0.7186, 2.5349),
