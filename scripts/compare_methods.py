@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     checkpoint = cli.choose_model(args)
 
     from common.machine import machine
-    from comparison.forgetting import find_texts
+    from comparison.forgetting import find_texts, windows
     from comparison.rows import Row, read_rows
     from comparison.runs import all_runs, carry_out, finished_runs, open_comparison
     from comparison.settings import Settings, TextSettings
@@ -48,8 +48,10 @@ def main(argv: list[str]) -> None:
 
     out = Path(args.out)
     failures: dict[str, str] = {}
-    find_texts(args.general_text, args.assets)  # a file that is not there is refused before anything is trained
+    texts = find_texts(args.general_text, args.assets)
     if not args.report_only:
+        if args.general_text:
+            windows(texts)  # a file that cannot be used is refused before anything is trained
         added = read_rows(args.experiments)
         kind = TextSettings if args.task == "text" else Settings
         given = {field.name: getattr(args, field.name) for field in dataclasses.fields(kind)}
@@ -159,11 +161,15 @@ def choose_data(args: argparse.Namespace) -> str:
 def fitting(rows: "list[Row]", settings: "Settings | TextSettings", assets: str | None) -> "list[Row]":
     """The rows that fit this comparison; prints which it leaves out. A base model that is not available is refused."""
     from gpt2.checkpoints.hub import find_checkpoint
+    from peft.registry import METHODS
 
     why = {row.name: row.why_not(settings.data, settings.protocol) for row in rows}
+    if settings.task == "text":
+        unable = [row for row in rows if METHODS[row.method].head_only and not why[row.name]]
+        why |= {row.name: f"{row.method} trains a classification head only" for row in unable}
     if any(why.values()):
         left_out = ", ".join(f"{name} ({reason})" for name, reason in why.items() if reason)
-        print(f"Left out, being of other data or another protocol: {left_out}.", flush=True)
+        print(f"Left out, for this comparison has no place for them: {left_out}.", flush=True)
     chosen = [row for row in rows if not why[row.name]]
     for row in chosen:
         find_checkpoint(row.base(settings.model), assets)

@@ -22,14 +22,29 @@ from gpt2.errors import InputError
 
 def main(argv: list[str]) -> None:
     args = parse(argv)
+
+    from gpt2.training.run_files import read_json
+
+    out = Path(args.out)
+    file, record = out / "results.csv", out / "tuning.json"
+    said = read_json(record)
+    if args.report_only:
+        if not said or not file.is_file():
+            raise InputError(f"{out} holds no sweep: run without --report-only first", "out")
+        tuned = said.get("settings", {})
+        args.task, args.data = tuned.get("task", args.task), tuned.get("data", args.data)
     checkpoint = cli.choose_model(args)
+    data = args.data if args.task == "text" else "sms"
+    settings = {"task": args.task, "model": checkpoint.source, "data": data, "steps": args.steps}
+    if not args.report_only:
+        check_same(out, said.get("settings", {}), settings)
 
     from common.machine import machine
     from comparison.forgetting import find_texts, loss_before, windows
+    from comparison.rows import base_name
     from comparison.runs import seeds, without_folders
     from data.text_pairs import load_pairs
     from gpt2.files import write_json
-    from gpt2.training.run_files import read_json
     from gpt2.training.runs import locked
     from tuning.report import write_report
     from tuning.studies import classifying, reserve, writing
@@ -46,24 +61,30 @@ def main(argv: list[str]) -> None:
     else:
         dataset = reserve(args.assets)
         study, bench = classifying(dataset), ClassifierBench(**shared, datasets={0: dataset}, part="validation")
-    out = Path(args.out)
-    file, record = out / "results.csv", out / "tuning.json"
     if not args.report_only:
         before = None if general is None else loss_before(checkpoint.source, args.assets, general)
         about = machine()
         facts = {
-            "model": Path(checkpoint.source).name,
+            "model": base_name(checkpoint.source),
             "command": without_folders("python scripts/tune.py " + shlex.join(argv)),
             "machine": f"{about['processor']}, PyTorch {about['torch']}, {args.jobs} at a time",
         }
         with locked(out):
-            write_json(record, {"facts": facts, "before": before})
+            said = {"settings": settings, "facts": facts, "before": before}
+            write_json(record, said)
             train = functools.partial(carry_out, bench, file=file, jobs=args.jobs)
             sweep(args.methods, study.rates, seeds(args.seeds), args.steps, args.sizes, train)
-    said = read_json(record)
-    if not said or not file.is_file():
-        raise InputError(f"{out} holds no sweep: run without --report-only first", "out")
     print(f"Report in {write_report(out, read(file), study, said['before'], said['facts'])}", flush=True)
+
+
+def check_same(out: Path, before: dict, now: dict) -> None:
+    """Raise InputError when the folder's trainings have another task, model, data or length than now: a trial does not
+    say which, and they would be taken for these."""
+    for name, value in now.items():
+        if before.get(name, value) != value:
+            raise InputError(
+                f"{out} holds a sweep with --{name} {before[name]}, not {value}; name another folder", "out"
+            )
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -85,6 +106,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.refuse_unused(args, False, "with --task text", "general_text")
     else:
         parser.refuse_unused(args, False, "without --task text", "data")
+    parser.refuse_unused(args, False, "here, for trials are trained on the CPU", "device")
     return args
 
 

@@ -13,7 +13,7 @@ from comparison.memorising import memorising_section
 from comparison.memory import check
 from comparison.messages import Messages
 from comparison.plots import scatter
-from comparison.results import Results
+from comparison.results import Results, conditions
 from comparison.rows import base_name
 from comparison.runs import without_folders
 from comparison.sections import memory_section, sweep_section, taxonomy_section
@@ -55,7 +55,6 @@ def heading(results: Results, summary: Summary) -> list[str]:
     protocol = f", {settings['protocol']} protocol" if runs.protocol.notna().all() else ""
     commands = "\n".join(dict.fromkeys(map(without_folders, results.record["commands"])))
     seeds, counts = sorted(summary.sizes), sorted(set(summary.sizes.values()))
-    shares = sorted({f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in runs.itertuples()})
     model, data = base_name(settings["model"]), Path(settings["data"]).name
     facts = [
         f"model {code(model)}, data {code(data)}{protocol}, {counted(settings['epochs'], 'epoch')}",
@@ -64,7 +63,7 @@ def heading(results: Results, summary: Summary) -> list[str]:
         *kept_together(settings, results.messages),
         f"{len(results.runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
-        f"{machine['torch']}; runs {'; '.join(shares)}",
+        f"{machine['torch']}; runs {conditions(runs)}",
     ]
     text = [
         f"# Methods compared: {plain(model)}, {plain(data)}{protocol}",

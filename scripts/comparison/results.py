@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import peft
+from common.markdown import counted
 from common.prepare import load_data
 from comparison.baselines import answers
 from comparison.forgetting import find_texts, key_of, loss_after, loss_before, windows
@@ -159,6 +160,13 @@ def row_of(folder: Path, record: dict, anatomies: dict[tuple, Anatomy]) -> dict:
         "extra_flops_per_token_merged": anatomy.extra_flops_merged,
         **how_it_ran(folder, record),
     }
+
+
+def conditions(runs: pd.DataFrame) -> str:
+    """How many runs shared the machine. Of a run that ended while nothing waited for it, this is not known."""
+    known = runs.dropna(subset=["jobs", "threads"])
+    said = {f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in known.itertuples()}
+    return "; ".join([*sorted(said), *["of some not known"] * (len(known) < len(runs))])
 
 
 def is_sweep(row: str, method: str, options: dict, record: dict) -> bool:

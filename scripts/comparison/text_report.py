@@ -8,10 +8,11 @@ import pandas as pd
 import peft
 from common.markdown import DASH, code, code_block, counted, plain, plus_minus, size, table, unique
 from comparison.plots import scatter
+from comparison.results import conditions
 from comparison.rows import base_name
 from comparison.significance import LEVEL
 from comparison.summary import UNCHANGED, listing
-from comparison.text_outputs import OUTPUTS, outputs
+from comparison.text_outputs import outputs
 from comparison.text_ranks import rank_section
 from comparison.text_results import MEASURES, NEAREST, TextResults, summarise
 from gpt2.files import atomic_write
@@ -39,7 +40,6 @@ def heading(results: TextResults) -> list[str]:
     settings, machine, runs = results.record["settings"], results.record["machine"], results.runs
     sources, seeds = runs.sources.iloc[0], sorted(runs.seed.unique())
     pairs = f"the first {settings['max_pairs']:,}" if settings["max_pairs"] else "all"
-    shares = sorted({f"{row.jobs:.0f} at a time, {counted(row.threads, 'thread')} each" for row in runs.itertuples()})
     facts = [
         f"model {code(base_name(settings['model']))}, data {code(Path(settings['data']).name)}, {pairs} training "
         f"pairs, {counted(settings['epochs'], 'epoch')}",
@@ -49,7 +49,7 @@ def heading(results: TextResults) -> list[str]:
         f"sources, both evenly spaced; the texts are written with {counted(settings['num_beams'], 'beam')}",
         f"{len(runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
-        f"{machine['torch']}; runs {'; '.join(shares)}",
+        f"{machine['torch']}; runs {conditions(runs)}",
     ]
     text = [
         f"# Methods that learn to write: {plain(base_name(settings['model']))}, {plain(Path(settings['data']).name)}",
@@ -111,7 +111,7 @@ def main_section(out: Path, results: TextResults, summary: pd.DataFrame) -> list
         "classification head, and a model that writes has none.",
         f"![BLEU against trained parameters](parameters.png)\n\nBLEU against trained parameters.{cut} Points with "
         "almost equal counts are moved apart a little.",
-        f"[{OUTPUTS} texts of each method](outputs.md), beside texts that people wrote.",
+        "[Texts of each method](outputs.md), beside texts that people wrote.",
     ]
 
 
@@ -148,11 +148,12 @@ def reading(results: TextResults, summary: pd.DataFrame) -> list[str]:
             f"{full.test_perplexity:.2f} and {lora.test_perplexity:.2f}, with {full.trainable_parameters:,} and "
             f"{lora.trainable_parameters:,} trained parameters (LoRA has {share:.1%} as many)."
         )
-    order = summary.test_bleu.corr(summary.test_perplexity, method="spearman")
-    sentences.append(
-        f"Rank correlation of mean BLEU and mean perplexity over the rows: {order:.2f}. At -1, the row with the lowest "
-        "perplexity would have the highest BLEU, and so on down the list."
-    )
+    if summary.test_bleu.nunique() > 1 and summary.test_perplexity.nunique() > 1:  # else there is no order
+        order = summary.test_bleu.corr(summary.test_perplexity, method="spearman")
+        sentences.append(
+            f"Rank correlation of mean BLEU and mean perplexity over the rows: {order:.2f}. At -1, the row with the "
+            "lowest perplexity would have the highest BLEU, and so on down the list."
+        )
     return sentences
 
 

@@ -51,16 +51,20 @@ class TextResults:
 def collect(out: Path, assets: str | None, general_text: str | None) -> TextResults:
     """Read every finished run below ``out``, measure what is still missing, and write results.csv."""
     record, runs = read_runs(out, row_of)
+    if runs.rank_swept.notna().all():
+        raise InputError(f"{out} holds runs of a sweep over ranks only; run the comparison of --methods first")
     settings = record["settings"]
-    measure_forgetting(out, runs, settings["model"], assets, general_text)
-    with atomic_write(out / "results.csv") as temporary:
-        runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
-    texts = {run: pd.read_csv(out / "runs" / run / "generated.csv", keep_default_na=False) for run in runs.run}
+    texts = {run: read_texts(out / "runs" / run) for run in runs.run}
     first = next(iter(texts.values()))
     sources, references = first.source.tolist(), first.references.map(json.loads).tolist()
     for run, table in texts.items():
-        if table.source.tolist() != sources:
-            raise InputError(f"{run} wrote for other test sources than the other runs; delete its folder")
+        if not table[["source", "references"]].equals(first[["source", "references"]]):
+            raise InputError(
+                f"{run} wrote for other test sources, or has other references, than the rest; delete its folder"
+            )
+    measure_forgetting(out, runs, settings["model"], assets, general_text)
+    with atomic_write(out / "results.csv") as temporary:
+        runs.to_csv(temporary, index=False, quoting=csv.QUOTE_NONNUMERIC)
     written = dict(zip(runs.run, (texts[run].written.tolist() for run in runs.run), strict=True))
     baselines = read_baselines(out, settings, sources, references, assets)
     results = TextResults(record, runs, {}, baselines, texts, pd.DataFrame())
@@ -70,6 +74,17 @@ def collect(out: Path, assets: str | None, general_text: str | None) -> TextResu
         [compare_with(name, found, results.main, written, references) for name, found in against.items()]
     )
     return results
+
+
+def read_texts(folder: Path) -> pd.DataFrame:
+    """generated.csv of a run, every cell as it was written: a text may be a number. Raises InputError."""
+    file = folder / "generated.csv"
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table.references.map(json.loads)
+        return table[["source", "written", "references"]]
+    except (OSError, ValueError, AttributeError, KeyError) as error:  # not there, cut off, or something else
+        raise InputError(f"{file} is missing or damaged; delete {folder.name}/ and run the comparison again") from error
 
 
 def row_of(folder: Path, record: dict) -> dict:

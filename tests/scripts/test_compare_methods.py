@@ -69,7 +69,7 @@ def test_a_comparison_from_end_to_end(command, two_classes, small, tmp_path):
     methods = ["--methods", "lora,head", "--seeds", 2]
     result = command("compare_methods", *methods, "--jobs", 2, "--experiments", added, *settings)
     assert result.status == 0, result.err
-    assert "Left out, being of other data or another protocol: elsewhere (data unseen-words).\n" in result.out
+    assert "Left out, for this comparison has no place for them: elsewhere (data unseen-words).\n" in result.out
 
     every = pd.read_csv(out / "results.csv")
     rows = ["head", "random-head", "lora", "lora-rank2"]  # in teaching order, added ones behind

@@ -94,6 +94,23 @@ def test_a_plain_text_has_nothing_to_compare(command, tmp_path):
     assert "is a plain text" in result.one_line(2) and not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("content, part", [(b"too short", "too short"), (b"\xff" * 9999, "must be UTF-8")])
+def test_general_text_is_read_before_anything_is_trained(content, part, command, small, tmp_path):
+    (tmp_path / "general.txt").write_bytes(content)
+    given = ["--task", "text", "--model", small, "--methods", "lora", "--general-text", tmp_path / "general.txt"]
+    assert part in command("compare_methods", *given, "--out", tmp_path / "r").one_line(2)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_row_of_a_method_that_cannot_write_is_left_out(command, small, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("comparison.runs.carry_out", lambda out, runs, *_: started.extend(runs) or {})
+    (tmp_path / "m.toml").write_text('method = "head"\nabout = "A head."\n')
+    given = ["--task", "text", "--data", "practice", "--model", small, "--methods", "lora", "--seeds", 1]
+    result = command("compare_methods", *given, "--experiments", tmp_path / "m.toml", "--out", tmp_path / "r")
+    assert "m (head trains a classification head only)" in result.out and [run.name for run in started] == ["lora-123"]
+
+
 def test_what_a_run_is_told():
     row = Run(sweep_row("lora-rank4"), 124)
     settings = TextSettings(model="practice", data="e2e", epochs=1, device="cpu", max_pairs=100)

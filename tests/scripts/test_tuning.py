@@ -1,6 +1,7 @@
 """The sweep of learning rates and the study of data sizes: what is tried, what is kept, and what the reports say."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -176,6 +177,34 @@ def test_the_study_of_sizes_says_only_what_its_intervals_show(tmp_path):
     facts = {"command": "c", "model": "m", "seeds": "0", "steps": 1, "machine": "x"}
     text = sizes.write_report(tmp_path, table, facts).read_text(encoding="utf-8")
     assert "60.0 ± 1.2" in text and (tmp_path / "sizes.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("task", "text"), ("model", "gpt2"), ("data", "practice"), ("steps", 99)],
+    ids=lambda value: str(value),
+)
+def test_a_folder_belongs_to_one_sweep(key, value, command, tiny, tmp_path):
+    settings = {"task": "classification", "model": tiny, "data": "sms", "steps": 4} | {key: value}
+    (tmp_path / "tuning.json").write_text(json.dumps({"settings": settings}))
+    line = command("tune", "--model", tiny, "--steps", 4, "--out", tmp_path).one_line(2)
+    assert f"holds a sweep with --{key} {value}, not " in line and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_report_is_on_what_was_tuned(command, tmp_path, monkeypatch):
+    assert "no sweep" in command("tune", "--report-only", "--task", "text", "--out", tmp_path / "r").one_line(2)
+    table = [dataclasses.asdict(Trial("lora", lr, steps=2)) | {"loss": 2 + lr, "epochs": 1} for lr in GRID]
+    table = pd.DataFrame(table).reindex(columns=[*trials.SETTINGS, *trials.MEASURED]).fillna({"seconds": 1.0})
+    table.to_csv(tmp_path / "results.csv", index=False)
+    facts = {"model": "m", "command": "c", "machine": "x"}
+    settings = {"task": "text", "model": "gone", "data": "practice", "steps": 2}
+    (tmp_path / "tuning.json").write_text(json.dumps({"settings": settings, "facts": facts, "before": None}))
+    assert command("tune", "--report-only", "--out", tmp_path).status == 0
+    assert "learning rates for writing" in (tmp_path / "report.md").read_text(encoding="utf-8").split("\n")[0]
+
+
+def test_trials_are_on_the_cpu(command, tmp_path):
+    assert "--device has no effect here" in command("tune", "--device", "cuda", "--out", tmp_path / "r").one_line(2)
 
 
 @pytest.mark.slow
