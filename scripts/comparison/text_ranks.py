@@ -43,7 +43,7 @@ def rank_section(out: Path, runs: pd.DataFrame) -> list[str]:
         picture = "ranks.png" if method == "lora" else f"ranks-{method}.png"
         rank_panels(summary, out / picture)
         best, lowest = summary.test_bleu.idxmax(), summary.validation_loss.idxmin()
-        alphas = swept.options.str.extract(r"alpha=([\d.]+)")[0].unique()
+        alphas = swept.options.str.extract(r"alpha=([\d.]+)")[0].dropna().unique()
         sections += [
             f"## Rank of {'LoRA' if method == 'lora' else method}",
             f"The highest mean BLEU is that of rank {summary['rank'][best]:.0f}, the lowest mean validation loss that "
