@@ -21,7 +21,6 @@ takes a skill away. peft/combining.py has this sum, and TIES and DARE.
 """
 
 import copy
-import math
 from pathlib import Path
 
 import torch
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from gpt2.beams import beam_search, read
 from gpt2.classifier import check_lengths, has_classification_head
-from gpt2.errors import InputError, whole_number
+from gpt2.errors import InputError, number, whole_number
 from gpt2.model import GPT2
 from peft.combining import check_combination, combine, low_rank, side_by_side, with_update
 from peft.files.adapter import load
@@ -77,6 +76,7 @@ class Adapters:
         Raises InputError when the rows name both kinds, and when the adapters have different numbers of virtual tokens
         (none, too).
         """
+        model = self.body(rows)
         classify = [self.classifies(name) for name in rows]
         if any(classify) and not all(classify):
             of_classes, of_tokens = rows[classify.index(True)], rows[classify.index(False)]
@@ -85,10 +85,11 @@ class Adapters:
                 "tensor; call answer, which takes both",
                 "rows",
             )
-        return self.body(rows)
+        return model
 
     def body(self, rows: list[str]) -> GPT2:
         """As ``mix``, but also for rows of both kinds: for their hidden states. Its head is then that for tokens."""
+        check_names(rows)
         if not rows:
             raise InputError("rows names no adapter; expected one for each message of the batch", "rows")
         names = list(dict.fromkeys(rows))
@@ -111,11 +112,11 @@ class Adapters:
         All rows are read in one pass. Then those of classifiers are done, and beam search goes on with the others; its
         options are those of ``gpt2.beams.beam_search``. Raises InputError as ``mix`` and ``beam_search`` do.
         """
-        check_lengths(tokens, lengths)
+        lengths = check_batch(tokens, lengths, self.base.config.vocab_size)
+        check_names(rows)
         if len(rows) != len(tokens):
             raise InputError(f"rows names {len(rows)} adapters for a batch of {len(tokens)} messages", "rows")
         whole_number("max_new_tokens", max_new_tokens)
-        lengths = lengths.to(tokens.device)
         model = self.body(rows)
         h, cache = read(model, tokens, lengths, max_new_tokens)  # (B, C)
         classified = [i for i, name in enumerate(rows) if self.classifies(name)]
@@ -148,9 +149,10 @@ class Adapters:
         the adapters is anything but LoRA on linear layers.
         """
         check_combination(combination_type, density, svd_rank)
+        if not isinstance(weights, dict) or not weights:
+            raise InputError(f"weights is {weights!r}, expected a weight for each adapter's name", "weights")
         for name, weight in weights.items():
-            if not math.isfinite(weight):
-                raise InputError(f"the weight of adapter {name!r} is {weight}, expected a finite number", "weights")
+            number(f"the weight of adapter {name!r}", weight)
         models = {name: self.set_adapter(name) for name in weights}
         result, generator = over(self.base), torch.Generator(self.base.wte.weight.device).manual_seed(seed)
         for name, layer in plain_layers(self.base):
@@ -175,6 +177,26 @@ class Adapters:
         if head is not None:
             result.lm_head = self.set_adapter(head).lm_head
         return result.eval()
+
+
+def check_names(rows: list[str]) -> None:
+    """Raise InputError unless rows is a list of names."""
+    if not isinstance(rows, list | tuple) or not all(isinstance(name, str) for name in rows):
+        raise InputError(f"rows is {rows!r}, expected a list of names", "rows")
+
+
+def check_batch(tokens: Tensor, lengths: Tensor, vocabulary: int) -> Tensor:
+    """The lengths (B,), where the tokens are. Raises InputError unless tokens (B, T) and lengths are a batch."""
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.dtype not in (torch.int64, torch.int32):
+        what = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise InputError(f"tokens is {what}, expected a tensor of whole numbers (int64), one row a message", "tokens")
+    if not isinstance(lengths, Tensor) or lengths.dtype == torch.bool:
+        raise InputError("lengths is no tensor of whole numbers, expected one for each message", "lengths")
+    check_lengths(tokens, lengths)
+    smallest, largest = torch.stack(tokens.aminmax()).tolist()
+    if smallest < 0 or largest >= vocabulary:
+        raise InputError(f"tokens go from {smallest} to {largest}, expected 0 to {vocabulary - 1}", "tokens")
+    return lengths.to(tokens.device, torch.long)
 
 
 def over(base: GPT2) -> GPT2:

@@ -24,15 +24,10 @@ import argparse
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common import cli
 from common.pair_arguments import add_text_arguments
-from gpt2.errors import InputError, RunError
-
-if TYPE_CHECKING:
-    from comparison.rows import Row
-    from comparison.settings import Settings, TextSettings
+from gpt2.errors import RunError
 
 
 def main(argv: list[str]) -> None:
@@ -40,6 +35,7 @@ def main(argv: list[str]) -> None:
     checkpoint = cli.choose_model(args)
 
     from common.machine import machine
+    from comparison.choosing import choose_data, fitting
     from comparison.forgetting import find_texts, windows
     from comparison.rows import Row, read_rows
     from comparison.runs import all_runs, carry_out, finished_runs, open_comparison
@@ -135,45 +131,6 @@ CLASSIFIER_ONLY = (
     *("keep_duplicates", "split_column", "validation_data", "test_data", "check_memory"),
 )
 TEXT_ONLY = ("source_column", "target_column", "max_pairs", "evaluation_pairs", "test_sources", "num_beams")
-
-
-def choose_data(args: argparse.Namespace) -> str:
-    """The data's name. ``auto`` is replaced once, so that all runs have the same data. Data that cannot be read or
-    split is refused here, before anything is trained."""
-    if args.task == "text":
-        from data.text_pairs import load_pairs
-
-        name = "practice" if args.data == "auto" else args.data
-        pairs = load_pairs(name, args.source_column, args.target_column, assets=args.assets, encoding=args.encoding)
-        if pairs.form == "text":
-            raise InputError(f"{name} is a plain text; a comparison needs pairs of a source and a target", "data")
-        return name
-    from common.prepare import load_data
-
-    dataset = load_data(argparse.Namespace(**vars(args), seed=123, split_seed=None))
-    if args.data != "auto":
-        return args.data
-    if dataset.name != "sms":
-        print(dataset.notes[0], flush=True)
-    return dataset.name
-
-
-def fitting(rows: "list[Row]", settings: "Settings | TextSettings", assets: str | None) -> "list[Row]":
-    """The rows that fit this comparison; prints which it leaves out. A base model that is not available is refused."""
-    from gpt2.checkpoints.hub import find_checkpoint
-    from peft.registry import METHODS
-
-    why = {row.name: row.why_not(settings.data, settings.protocol) for row in rows}
-    if settings.task == "text":
-        unable = [row for row in rows if METHODS[row.method].head_only and not why[row.name]]
-        why |= {row.name: f"{row.method} trains a classification head only" for row in unable}
-    if any(why.values()):
-        left_out = ", ".join(f"{name} ({reason})" for name, reason in why.items() if reason)
-        print(f"Left out, for this comparison has no place for them: {left_out}.", flush=True)
-    chosen = [row for row in rows if not why[row.name]]
-    for row in chosen:
-        find_checkpoint(row.base(settings.model), assets)
-    return chosen
 
 
 if __name__ == "__main__":

@@ -185,6 +185,43 @@ def test_a_batch_of_both_kinds_has_no_one_tensor_of_logits(adapters, tokens):
             every.answer(rows, tokens, LENGTHS)
 
 
+BATCHES = [
+    (lambda tokens: (tokens.tolist(), LENGTHS), "tokens is list, expected a tensor"),
+    (lambda tokens: (tokens.float(), LENGTHS), r"tokens is torch.float32 \(3, 9\)"),
+    (lambda tokens: (tokens > 3, LENGTHS), "tokens is torch.bool"),
+    (lambda tokens: (tokens[0, :3], LENGTHS), r"tokens is torch.int64 \(3,\)"),
+    (lambda tokens: (tokens, LENGTHS.tolist()), "lengths is no tensor"),
+    (lambda tokens: (tokens, LENGTHS > 4), "lengths is no tensor"),
+    (lambda tokens: (tokens, LENGTHS.float()), "lengths is torch.float32"),
+    (lambda tokens: (tokens, LENGTHS + 1), "lengths go from 5 to 10"),
+    (lambda tokens: (tokens + 10_000, LENGTHS), "tokens go from .*, expected 0 to"),
+    (lambda tokens: (tokens - 10_000, LENGTHS), "tokens go from -.*, expected 0 to"),
+]
+
+
+@pytest.mark.parametrize("batch, said", BATCHES, ids=[said for _, said in BATCHES])
+def test_a_batch_that_is_none_is_refused(batch, said, adapters, tokens):
+    both = adapters(spam=("lora", 2, {}), e2e=("lora", None, {}))
+    for rows in (["spam"] * 3, ["e2e", "spam", "e2e"]):
+        with pytest.raises(InputError, match=said):
+            both.answer(rows, *batch(tokens))
+
+
+@pytest.mark.parametrize("rows", ["abc", None, [["a"], ["b"], ["c"]], [1, 2, 3]])
+def test_rows_are_names(rows, adapters, tokens):
+    both = adapters(a=("lora", None, {}))
+    for call in (both.mix, lambda rows: both.answer(rows, tokens, LENGTHS)):
+        with pytest.raises(InputError, match="rows is .*, expected a list of names"):
+            call(rows)
+
+
+def test_short_types_of_lengths(adapters, tokens):
+    both = adapters(a=("lora", None, {}), b=("lora", 2, {}))
+    expected = both.answer(["a", "b", "a"], tokens, LENGTHS, 3)
+    for answer, same in zip(both.answer(["a", "b", "a"], tokens, LENGTHS.byte(), 3), expected, strict=True):
+        torch.testing.assert_close(answer, same)
+
+
 def test_a_mix_refuses_a_batch_of_another_size_or_a_packed_one(adapters, tokens):
     writers, classifiers = adapters(a=("lora", None, {}), b=("lora", None, {})), adapters(**LORAS)
     for batch in (tokens, tokens[:1]):  # 3 messages and 1, for 2 rows
@@ -257,5 +294,8 @@ def test_a_weight_that_is_no_number_and_a_batch_of_none_get_one_line(adapters):
     both = adapters(a=("lora", 2, {"rank": 3}), b=("lora", 2, {"rank": 2}))
     with pytest.raises(InputError, match="the weight of adapter 'b' is nan, expected a finite number"):
         both.add_weighted_adapter({"a": 1.0, "b": float("nan")})
+    for weights in ({}, ["a"], {"a": "much"}):
+        with pytest.raises(InputError, match="expected a (weight for each|finite number)"):
+            both.add_weighted_adapter(weights)
     with pytest.raises(InputError, match="rows names no adapter"):
         both.mix([])
