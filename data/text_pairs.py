@@ -63,9 +63,10 @@ def load_pairs(
     """Load pairs by name or path (see the top of the file). What has no parts of its own is split 70/10/20 by ``seed``;
     a plain text is cut in its order.
 
-    Raises InputError for an unknown name, a file that cannot be read, a missing column, or an empty target; RunError
-    when "e2e" is not available.
+    Raises InputError for an unknown name, a file that cannot be read, a missing column, an empty target, or a setting
+    without effect; RunError when "e2e" is not available.
     """
+    refuse_unused(data, source_column=source_column, target_column=target_column, encoding=encoding)
     if data == "e2e":
         parts = {part: e2e.read_part(path) for part, path in e2e.find_files(assets).items()}
         return TextPairs("e2e", **parts, notes=("E2E NLG data, its own split.",))
@@ -82,6 +83,16 @@ def load_pairs(
     else:
         raise InputError(f"no pairs named {data!r}; choose {', '.join(SOURCES)} or a path to a table", "data")
     return split_pairs(path.name, frame, seed, f"{len(frame):,} pairs from {path}.", form)
+
+
+def refuse_unused(data: str | Path, **given: str) -> None:
+    """Raise InputError for a setting that this data does not read."""
+    kind = "" if data in SOURCES else Path(data).suffix.lower()
+    reads: dict[str, tuple[str, ...]] = {"": (), ".json": (), ".txt": ("encoding",)}
+    reads[".parquet"] = ("source_column", "target_column")
+    for name, default in {"source_column": "source", "target_column": "target", "encoding": "utf-8"}.items():
+        if given[name] != default and name not in reads.get(kind, given):
+            raise InputError(f"{name} has no effect on {data}; leave it out", name)
 
 
 def split_pairs(name: str, frame: pd.DataFrame, seed: int, note: str, form: str = "pairs") -> TextPairs:

@@ -87,6 +87,21 @@ def test_every_family_learns_to_write(method, command, arguments):
     assert "Results in" in result.out
 
 
+@pytest.mark.parametrize(
+    "data, option",
+    [
+        ("practice", ("--source-column", "mr")),
+        ("e2e", ("--encoding", "cp1252")),
+        ("a.json", ("--target-column", "ref")),
+        ("a.txt", ("--source-column", "mr")),
+        ("a.parquet", ("--encoding", "cp1252")),
+    ],
+)
+def test_a_setting_without_effect_is_refused(data, option, command, tmp_path):
+    result = command("finetune_text", "--model", "practice", "--data", data, *option, "--out", tmp_path / "run")
+    assert f"{option[0]} has no effect on {data}" in result.one_line(2)
+
+
 def test_head_has_nothing_to_train(command, arguments):
     result = command("finetune_text", "--method", "head", *arguments)
     assert result.status == 2 and result.err.count("\n") == 1 and "head trains a classification head only" in result.err
