@@ -27,11 +27,15 @@ def main(argv: list[str]) -> None:
     from comparison.runs import seeds, without_folders
     from data import load_dataset
     from gpt2 import load_gpt2
+    from gpt2.files import write_json
+    from gpt2.training.run_files import read_json
     from gpt2.training.runs import locked
     from tuning.sizes import RANDOM, evenly, sizes_of, tfidf_rows, write_report
-    from tuning.trials import ClassifierBench, Trial, carry_out
+    from tuning.trials import ClassifierBench, Trial, carry_out, check_same
 
     out = Path(args.out)
+    record, settings = out / "study.json", {"model": checkpoint.source}
+    check_same(out, read_json(record), settings)
     datasets = {seed: evenly(load_dataset("sms", "grouped", seed, args.assets)) for seed in seeds(args.seeds)}
     sizes = sizes_of(len(next(iter(datasets.values())).train), args.factor)
 
@@ -47,6 +51,7 @@ def main(argv: list[str]) -> None:
 
     judged = {"assets": args.assets, "datasets": datasets, "part": "test"}
     with locked(out):
+        write_json(record, {"settings": settings})
         bench = ClassifierBench(**judged, model=checkpoint.source)
         pretrained = carry_out(bench, trials(args.methods), out / "results.csv", args.jobs)
         bench = ClassifierBench(**judged, model=f"random:{checkpoint.source}")
@@ -86,7 +91,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--jobs", type=cli.positive_int, default=1, metavar="N", help="trainings at a time")
     parser.add_argument("--out", default="runs/data_sizes", metavar="FOLDER", help="default: %(default)s")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    parser.refuse_unused(args, False, "here, for trials are trained on the CPU", "device")
+    return args
 
 
 def factor(text: str) -> int:

@@ -24,6 +24,7 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
 
     from gpt2.training.run_files import read_json
+    from tuning.trials import check_same
 
     out = Path(args.out)
     file, record = out / "results.csv", out / "tuning.json"
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     data = args.data if args.task == "text" else "sms"
     settings = {"task": args.task, "model": checkpoint.source, "data": data, "steps": args.steps}
     if not args.report_only:
-        check_same(out, said.get("settings", {}), settings)
+        check_same(out, said, settings)
 
     from common.machine import machine
     from comparison.forgetting import find_texts, loss_before, windows
@@ -75,16 +76,6 @@ def main(argv: list[str]) -> None:
             train = functools.partial(carry_out, bench, file=file, jobs=args.jobs)
             sweep(args.methods, study.rates, seeds(args.seeds), args.steps, args.sizes, train)
     print(f"Report in {write_report(out, read(file), study, said['before'], said['facts'])}", flush=True)
-
-
-def check_same(out: Path, before: dict, now: dict) -> None:
-    """Raise InputError when the folder's trainings have another task, model, data or length than now: a trial does not
-    say which, and they would be taken for these."""
-    for name, value in now.items():
-        if before.get(name, value) != value:
-            raise InputError(
-                f"{out} holds a sweep with --{name} {before[name]}, not {value}; name another folder", "out"
-            )
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -30,7 +30,7 @@ from comparison.forgetting import language_loss, restore_language_head
 from data import Dataset
 from data.text_pairs import TextPairs
 from gpt2.checkpoints.weights import load_gpt2
-from gpt2.errors import RunError
+from gpt2.errors import InputError, RunError
 from gpt2.files import atomic_write
 from gpt2.model import GPT2
 from gpt2.training.batching import MessageBatches
@@ -146,6 +146,17 @@ def first(batches: MessageBatches, count: int) -> MessageBatches:
     """The first ``count`` messages of ``batches``; all for 0."""
     count = count or len(batches.labels)
     return MessageBatches(batches.token_lists[:count], batches.labels[:count], batches.batch_size)
+
+
+def check_same(out: Path, said: dict, now: dict) -> None:
+    """Raise InputError when ``out`` was made with other ``settings`` (task, model, …), which its record says: a trial
+    does not say them, and its row would be taken for one of now."""
+    before = said.get("settings", {})
+    for name, value in now.items():
+        if before.get(name, value) != value:
+            raise InputError(
+                f"{out} holds a study with --{name} {before[name]}, not {value}; name another folder", "out"
+            )
 
 
 SETTINGS = tuple(Trial.__dataclass_fields__)

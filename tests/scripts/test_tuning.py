@@ -188,7 +188,7 @@ def test_a_folder_belongs_to_one_sweep(key, value, command, tiny, tmp_path):
     settings = {"task": "classification", "model": tiny, "data": "sms", "steps": 4} | {key: value}
     (tmp_path / "tuning.json").write_text(json.dumps({"settings": settings}))
     line = command("tune", "--model", tiny, "--steps", 4, "--out", tmp_path).one_line(2)
-    assert f"holds a sweep with --{key} {value}, not " in line and len(list(tmp_path.iterdir())) == 2
+    assert f"holds a study with --{key} {value}, not " in line and len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_report_is_on_what_was_tuned(command, tmp_path, monkeypatch):
@@ -234,3 +234,6 @@ def test_the_commands_from_end_to_end(command, tiny, few, tmp_path, monkeypatch)
     assert result.status == 0, result.err
     text = (tmp_path / "sizes" / "report.md").read_text(encoding="utf-8")
     assert "lora, random weights" in text and "TF-IDF" in text and str(tmp_path) not in text
+    other = command("data_sizes", *arguments, "--model", "practice", "--out", tmp_path / "sizes")
+    assert "holds a study with --model" in other.one_line(2)
+    assert "--device has no effect" in command("data_sizes", "--device", "cpu").one_line(2)
