@@ -50,9 +50,8 @@ class Rows:
     def set(self, tasks: Tensor) -> None:
         self.tasks = tasks  # (B,)
         self.of_task = [(task, (tasks == task).nonzero()[:, 0]) for task in tasks.unique().tolist()]
-        self.back = torch.cat(
-            [rows for _, rows in self.of_task]
-        ).argsort()  # from the order of the groups to the batch's
+        grouped = torch.cat([rows for _, rows in self.of_task])
+        self.back = grouped.argsort()  # from the order of the groups to the batch's
 
 
 class PerRow(nn.Module):

@@ -36,7 +36,7 @@ STEPS = 48  # unless told otherwise
 
 
 class Writer(Arm):
-    """What finetune_text.py does by default on a CPU. A batch's labels say where each text's target begins."""
+    """What finetune_text.py does on a CPU, at the job's learning rate. Labels of a batch: where each target begins."""
 
     clip = Recipe.clip
 

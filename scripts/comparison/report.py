@@ -1,21 +1,20 @@
 """report.md: the tables and sentences of a comparison, and its pictures, in one folder."""
 
 import csv
-import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from common.markdown import DASH, code, code_block, counted, operations, plain, plus_minus, points, size, table, unique
+from common.markdown import DASH, code, counted, operations, plain, plus_minus, points, size, table
 from comparison.baselines import TFIDF
+from comparison.common_sections import heading_section, settings_section, unfinished_section
 from comparison.memorising import memorising_section
 from comparison.memory import check
 from comparison.messages import Messages
 from comparison.plots import scatter
-from comparison.results import Results, conditions
+from comparison.results import Results
 from comparison.rows import base_name
-from comparison.runs import without_folders
 from comparison.sections import memory_section, sweep_section, taxonomy_section
 from comparison.settings import LATER_SETTINGS
 from comparison.significance import DRAWS, LEVEL
@@ -23,6 +22,8 @@ from comparison.summary import Summary, forgetting, reading, summarise
 from comparison.taxonomy import MESSAGE_TOKENS
 from gpt2.files import atomic_write, write_json
 from gpt2.training.run_files import read_json
+
+BEST_EPOCH = "The best epoch is the one with the highest validation accuracy; its weights are the ones tested."
 
 
 def write_report(out: Path, results: Results, check_memory: bool) -> Path:
@@ -41,7 +42,7 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
         *forgetting(results, summary, read_json(out / "general_text.json")),
         *memory_section(out, results),
         *taxonomy_section(),
-        *settings_section(results),
+        *settings_section(results.runs, results.record, BEST_EPOCH),
     ]
     file = out / "report.md"
     with atomic_write(file) as temporary:
@@ -51,9 +52,8 @@ def write_report(out: Path, results: Results, check_memory: bool) -> Path:
 
 def heading(results: Results, summary: Summary) -> list[str]:
     """What was compared, how, and on what."""
-    settings, machine, runs = LATER_SETTINGS | results.record["settings"], results.record["machine"], results.main
+    settings, runs = LATER_SETTINGS | results.record["settings"], results.main
     protocol = f", {settings['protocol']} protocol" if runs.protocol.notna().all() else ""
-    commands = "\n".join(dict.fromkeys(map(without_folders, results.record["commands"])))
     seeds, counts = sorted(summary.sizes), sorted(set(summary.sizes.values()))
     model, data = base_name(settings["model"]), Path(settings["data"]).name
     facts = [
@@ -61,18 +61,12 @@ def heading(results: Results, summary: Summary) -> list[str]:
         f"seeds {', '.join(map(str, seeds))}: each draws its own split, the new head and the order of the messages; "
         f"all rows with one seed see the same split, with {' or '.join(f'{n:,}' for n in counts)} test messages",
         *kept_together(settings, results.messages),
-        f"{len(results.runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
-        f"{machine['torch']}; runs {conditions(runs)}",
     ]
+    title = f"Methods compared: {plain(model)}, {plain(data)}{protocol}"
     text = [
-        f"# Methods compared: {plain(model)}, {plain(data)}{protocol}",
-        code_block(commands),
-        "\n".join(f"- {fact}" for fact in facts),
+        *heading_section(title, facts, results.record, results.runs, runs),
+        *unfinished_section(results.unfinished),
     ]
-    if results.unfinished:
-        rows = "\n".join(f"- `{name}`: {plain(why)}" for name, why in results.unfinished.items())
-        text.append(f"**Not finished, and so not in the tables:**\n\n{rows}")
     mixed = [row for row, part in runs.groupby("row", sort=False) if len(part[["options", "lr"]].drop_duplicates()) > 1]
     if mixed:
         text.append(f"**Careful:** runs of one row were made with different settings: {', '.join(mixed)}.")
@@ -193,32 +187,3 @@ def against_best(summary: Summary, name: str) -> str:
     if row.differs:
         return f"{figures} **{'better' if sign > 0 else 'worse'}**, p = {row.p_holm:.2g}"
     return f"{figures} no difference shown" + (f" (unadjusted p = {row.p:.2g})" if row.p < LEVEL else "")
-
-
-def settings_section(results: Results) -> list[str]:
-    """Base model, learning rate, options and best epochs of each row, and what the added ones are about."""
-    columns = [
-        "row",
-        "method",
-        "base model",
-        "learning rate",
-        "weight decay",
-        "batch",
-        "epochs",
-        "best, by seed",
-        "options",
-    ]
-    rows = []
-    for name, part in results.runs.groupby("row", sort=False):
-        base = plain(" or ".join(map(base_name, part.model.unique())))
-        values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size", "epochs")]
-        best = ", ".join(f"{row.best_epoch}" for row in part.itertuples())
-        rows.append([f"`{name}`", part.method.iloc[0], base, *values, best, plain(unique(part.options)) or DASH])
-    added = results.record.get("rows", {})
-    abouts = [f"- `{name}`: {plain(added[name]['about'])}" for name in results.runs.row.unique() if name in added]
-    return [
-        "## Settings",
-        *(["Rows that settings files have added (experiments/README.md):", "\n".join(abouts)] if abouts else []),
-        "The best epoch is the one with the highest validation accuracy; its weights are the ones tested.",
-        table(columns, rows),
-    ]

@@ -1,14 +1,13 @@
 """Of a comparison of methods that learn to write: report.md, outputs.md with texts of each method, and the pictures."""
 
-import datetime
 from pathlib import Path
 
 import pandas as pd
 
 import peft
-from common.markdown import DASH, code, code_block, counted, plain, plus_minus, size, table, unique
+from common.markdown import DASH, code, counted, plain, plus_minus, size, table
+from comparison.common_sections import heading_section, settings_section, unfinished_section
 from comparison.plots import scatter
-from comparison.results import conditions
 from comparison.rows import base_name
 from comparison.significance import LEVEL
 from comparison.summary import UNCHANGED, listing
@@ -17,6 +16,11 @@ from comparison.text_ranks import rank_section
 from comparison.text_results import MEASURES, NEAREST, TextResults, summarise
 from gpt2.files import atomic_write
 from gpt2.training.run_files import read_json
+
+BEST_EPOCH = (
+    "Where the learning rates come from: docs/results/learning_rates_writing/report.md. The best epoch is the one with "
+    "the lowest validation loss; its weights are the ones tested."
+)
 
 
 def write_report(out: Path, results: TextResults) -> Path:
@@ -27,7 +31,7 @@ def write_report(out: Path, results: TextResults) -> Path:
         *main_section(out, results, summary),
         *rank_section(out, results.runs),
         *forgetting_section(results, summary, read_json(out / "general_text.json")),
-        *settings_section(results),
+        *settings_section(results.runs, results.record, BEST_EPOCH),
     ]
     for name, text in (("report.md", "\n\n".join(sections) + "\n"), ("outputs.md", outputs(results, summary))):
         with atomic_write(out / name) as temporary:
@@ -37,29 +41,19 @@ def write_report(out: Path, results: TextResults) -> Path:
 
 def heading(results: TextResults) -> list[str]:
     """What was compared, how, and on what."""
-    settings, machine, runs = results.record["settings"], results.record["machine"], results.runs
+    settings, runs = results.record["settings"], results.runs
     sources, seeds = runs.sources.iloc[0], sorted(runs.seed.unique())
     pairs = f"the first {settings['max_pairs']:,}" if settings["max_pairs"] else "all"
+    model, data = base_name(settings["model"]), Path(settings["data"]).name
     facts = [
-        f"model {code(base_name(settings['model']))}, data {code(Path(settings['data']).name)}, {pairs} training "
-        f"pairs, {counted(settings['epochs'], 'epoch')}",
+        f"model {code(model)}, data {code(data)}, {pairs} training pairs, {counted(settings['epochs'], 'epoch')}",
         f"seeds {', '.join(map(str, seeds))}: each draws the method's start and the order of the pairs; the pairs are "
         "the same",
         f"perplexity on at most {settings['evaluation_pairs']:,} pairs of each part, texts for {sources:,} test "
         f"sources, both evenly spaced; the texts are written with {counted(settings['num_beams'], 'beam')}",
-        f"{len(runs)} runs, begun {results.record['started']}, reported {datetime.date.today():%Y-%m-%d}",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, PyTorch "
-        f"{machine['torch']}; runs {conditions(runs)}",
     ]
-    text = [
-        f"# Methods that learn to write: {plain(base_name(settings['model']))}, {plain(Path(settings['data']).name)}",
-        code_block("\n".join(results.record["commands"])),
-        "\n".join(f"- {fact}" for fact in facts),
-    ]
-    if results.unfinished:
-        rows = "\n".join(f"- `{name}`: {plain(why)}" for name, why in results.unfinished.items())
-        text.append(f"**Not finished, and so not in the tables:**\n\n{rows}")
-    return text
+    title = f"Methods that learn to write: {plain(model)}, {plain(data)}"
+    return [*heading_section(title, facts, results.record, runs, runs), *unfinished_section(results.unfinished)]
 
 
 def main_section(out: Path, results: TextResults, summary: pd.DataFrame) -> list[str]:
@@ -173,23 +167,4 @@ def forgetting_section(results: TextResults, summary: pd.DataFrame, text: dict) 
         f"Changed by less than {UNCHANGED:g}: {listing(change.index[change.abs() < UNCHANGED].tolist())}.",
         "Some methods leave all pretrained weights as they were. What these forget comes back: without what they "
         "added, the language model is the same as before.",
-    ]
-
-
-def settings_section(results: TextResults) -> list[str]:
-    """Learning rate, options and best epochs of each row, and a sentence about each added row."""
-    rows = []
-    for name, part in results.runs.groupby("row", sort=False):
-        values = [unique(part[column]) for column in ("lr", "weight_decay", "batch_size", "epochs")]
-        best = ", ".join(f"{epoch}" for epoch in part.best_epoch)
-        rows.append([f"`{name}`", part.method.iloc[0], *values, best, plain(unique(part.options)) or DASH])
-    columns = ["row", "method", "learning rate", "weight decay", "batch", "epochs", "best, by seed", "options"]
-    added = results.record.get("rows", {})
-    abouts = [f"- `{name}`: {plain(added[name]['about'])}" for name in results.runs.row.unique() if name in added]
-    return [
-        "## Settings",
-        *(["Rows that settings files have added (experiments/README.md):", "\n".join(abouts)] if abouts else []),
-        "Where the learning rates come from: docs/results/learning_rates_writing/report.md. The best epoch is the one "
-        "with the lowest validation loss; its weights are the ones tested.",
-        table(columns, rows),
     ]
